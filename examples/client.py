@@ -1,0 +1,52 @@
+"""Submits a task and prints what its agent says, live, until it ends.
+
+pip install websockets
+python examples/client.py "Write a haiku about durability into haiku.txt"
+"""
+
+import json
+import os
+import sys
+import uuid
+
+from websockets.sync.client import connect
+
+URL = os.environ.get("OPENCODE_URL", "ws://localhost:8080/ws")
+
+
+def main(description: str) -> int:
+    task_id = f"example-{uuid.uuid4().hex[:8]}"
+    with connect(URL, max_size=None) as socket:
+
+        def send(message: dict) -> None:
+            socket.send(json.dumps(message))
+
+        send(
+            {
+                "type": "subscribe_to_updates",
+                "channels": ["task_status", "log_entries"],
+                "filters": {"task_status": {"task_ids": [task_id]}, "log_entries": {"agents": [task_id]}},
+            }
+        )
+        send(
+            {
+                "type": "start_task",
+                "task": {"id": task_id, "type": "writing", "priority": "high", "description": description},
+            }
+        )
+        for frame in socket:
+            message = json.loads(frame)
+            if message["type"] == "error":
+                print(f"{message['code']}: {message['message']}", file=sys.stderr)
+                return 2
+            if message["type"] == "log_entry":
+                print(f"{message['log']['level']:<5} {message['log']['message']}")
+            elif message["type"] == "task_status_update":
+                print(f"----- {message['new_status']} {message['progress']} %")
+                if message["new_status"] in ("completed", "failed", "cancelled"):
+                    return 0 if message["new_status"] == "completed" else 1
+    return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(" ".join(sys.argv[1:]) or "Say hello"))

@@ -1,0 +1,159 @@
+"""How quickly the server answers: counted in memory, stored as one row per message type and short period."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from django.db import transaction
+from django.utils import timezone
+
+from monitoring.histogram import Histogram, load, merged
+from monitoring.models import RequestPeriod
+
+LEVELS = ((10, timedelta(hours=2)), (300, timedelta(days=2)), (3600, timedelta(days=30)))
+"""Length of a period in seconds, and for how long periods of that length are kept before they are merged into
+the next length. A range is so never cut more coarsely than a twenty-fourth of it; the last are deleted."""
+
+
+@dataclass(slots=True)
+class Count:
+    """What was answered to one type of message."""
+
+    times: Histogram = field(default_factory=Histogram)
+    bytes: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+class Recorder:
+    """Counts this process's answers; cheap enough for every one of them (no database, no lock held long)."""
+
+    def __init__(self) -> None:
+        self._process = uuid.uuid4()
+        self._lock = threading.Lock()
+        self._periods: dict[tuple[datetime, str], Count] = {}
+
+    def observe(self, kind: str, *, milliseconds: float, size: int, error: str = "") -> None:
+        """One message was answered: `size` is the bytes of request and reply, `error` its code."""
+        with self._lock:
+            # The period is looked up inside the lock: `flush` relies on no past period being added to.
+            key = (_period(timezone.now(), LEVELS[0][0]), kind)
+            count = self._periods.setdefault(key, Count())
+            count.times.add(milliseconds)
+            count.bytes += size
+            if error:
+                count.errors[error] += 1
+
+    def flush(self) -> int:
+        """Writes what was counted; the current period is written again by the next flush. Returns rows."""
+        current = _period(timezone.now(), LEVELS[0][0])
+        with self._lock:
+            rows = [self._row(start, kind, count) for (start, kind), count in self._periods.items()]
+            done = [key for key in self._periods if key[0] < current]
+        if rows:
+            RequestPeriod.objects.bulk_create(
+                rows,
+                update_conflicts=True,
+                unique_fields=["process", "kind", "start", "seconds"],
+                update_fields=["count", "total_ms", "low_ms", "high_ms", "bytes", "buckets", "errors"],
+            )
+        with self._lock:
+            for key in done:
+                del self._periods[key]
+        return len(rows)
+
+    def _row(self, start: datetime, kind: str, count: Count) -> RequestPeriod:
+        return _as_row(self._process, kind, start, LEVELS[0][0], count)
+
+
+RECORDER = Recorder()
+observe, flush = RECORDER.observe, RECORDER.flush
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """All that the server answered in a span of time."""
+
+    times: Histogram
+    bytes: int
+    errors: Counter[str]
+
+
+def answered(since: datetime) -> Answered:
+    """Sums over all web processes and message types; a period counts when most of it lies after `since`."""
+    longest = timedelta(seconds=LEVELS[-1][0])
+    rows = [
+        row
+        for row in RequestPeriod.objects.filter(start__gt=since - longest / 2)
+        if row.start + timedelta(seconds=row.seconds / 2) > since
+    ]
+    total = _sum(rows)
+    return Answered(times=total.times, bytes=total.bytes, errors=total.errors)
+
+
+def merge_old(now: datetime | None = None) -> int:
+    """Merges periods that have grown old into longer ones and deletes the oldest; returns rows removed.
+
+    The merged row replaces its sources in one transaction, so that no answer is counted twice or not at all.
+    """
+    now = now or timezone.now()
+    removed = 0
+    for (seconds, kept), (longer, _) in pairwise(LEVELS):
+        removed += _merge(seconds, longer, _period(now - kept, longer))
+    oldest = now - LEVELS[-1][1]
+    return removed + RequestPeriod.objects.filter(start__lt=oldest).delete()[0]
+
+
+def _merge(seconds: int, longer: int, before: datetime) -> int:
+    with transaction.atomic():
+        rows = list(RequestPeriod.objects.select_for_update().filter(seconds=seconds, start__lt=before))
+        groups: dict[tuple[datetime, str], list[RequestPeriod]] = {}
+        for row in rows:
+            groups.setdefault((_period(row.start, longer), row.kind), []).append(row)
+        RequestPeriod.objects.bulk_create(
+            _as_row(None, kind, start, longer, _sum(members)) for (start, kind), members in groups.items()
+        )
+        RequestPeriod.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    return len(rows)
+
+
+def _period(moment: datetime, seconds: int) -> datetime:
+    stamp = int(moment.timestamp())
+    return datetime.fromtimestamp(stamp - stamp % seconds, UTC)
+
+
+def _as_row(
+    process: uuid.UUID | None, kind: str, start: datetime, seconds: int, count: Count
+) -> RequestPeriod:
+    times = count.times
+    return RequestPeriod(
+        process=process,
+        kind=kind,
+        start=start,
+        seconds=seconds,
+        count=times.count,
+        total_ms=times.total,
+        low_ms=times.low,
+        high_ms=times.high,
+        bytes=count.bytes,
+        buckets=times.dump(),
+        errors=dict(count.errors),
+    )
+
+
+def _sum(rows: Iterable[RequestPeriod]) -> Count:
+    total = Count()
+    histograms = []
+    for row in rows:
+        histograms.append(
+            load(count=row.count, total=row.total_ms, low=row.low_ms, high=row.high_ms, buckets=row.buckets)
+        )
+        total.bytes += row.bytes
+        total.errors.update(row.errors)
+    total.times = merged(histograms)
+    return total

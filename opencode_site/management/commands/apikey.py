@@ -1,0 +1,70 @@
+"""`manage.py apikey create | list | revoke`: the keys that programs show beyond loopback."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from opencode_site.access.models import ApiKey
+from opencode_site.access.scopes import Scope
+from opencode_site.access.services import UnknownKey, create_key, revoke_key
+
+
+class Command(BaseCommand):
+    help = "Creates, lists and revokes API keys (used with OPENCODE_AUTH=true)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True)
+        create = actions.add_parser("create", help="make a key and show it, once")
+        create.add_argument("name", help="what or whom it is for")
+        create.add_argument(
+            "--scope",
+            choices=Scope.values,
+            default=Scope.READ.value,
+            help="read: look (the default); operate: also start, cancel and retry tasks; "
+            "admin: also kill processes",
+        )
+        create.add_argument("--days", type=int, help="days until it expires; never by default")
+        actions.add_parser("list", help="show all keys, without their secrets")
+        revoke = actions.add_parser("revoke", help="end a key and its connections")
+        revoke.add_argument("prefix", help="as `apikey list` shows it")
+
+    def handle(self, *_: Any, action: str, **options: Any) -> None:
+        {"create": self._create, "list": self._list, "revoke": self._revoke}[action](options)
+
+    def _create(self, options: dict[str, Any]) -> None:
+        name, days = options["name"].strip(), options["days"]
+        if not 0 < len(name) <= 100:
+            raise CommandError("the name must have 1 to 100 characters")
+        if days is not None and not 1 <= days <= 36500:
+            raise CommandError("--days must be a number from 1 to 36500")
+        expires_at = timezone.now() + timedelta(days=days) if days is not None else None
+        key, secret = create_key(name=name, scope=Scope(options["scope"]), expires_at=expires_at)
+        self.stdout.write(secret)
+        self.stderr.write(
+            f"The key {key} may {key.scope}. It is shown only now. Use: Authorization: Bearer <key>"
+        )
+
+    def _list(self, options: dict[str, Any]) -> None:
+        rows: list[tuple[str, ...]] = [
+            ("PREFIX", "SCOPE", "STATE", "CREATED", "EXPIRES", "LAST USED", "NAME")
+        ]
+        for key in ApiKey.objects.all():
+            times = (key.created_at, key.expires_at, key.last_used_at)
+            shown = [f"{at:%Y-%m-%d %H:%M}" if at else "never" for at in times]
+            rows.append((key.prefix, key.scope, key.state, *shown, key.name))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+
+    def _revoke(self, options: dict[str, Any]) -> None:
+        try:
+            key = revoke_key(options["prefix"])
+        except UnknownKey as error:
+            raise CommandError(f"{error}; see `manage.py apikey list`") from error
+        self.stdout.write(f"The key {key} is revoked; its connections are closed.")

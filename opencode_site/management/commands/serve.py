@@ -1,0 +1,88 @@
+"""`manage.py serve`: runs everything in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from opencode_site import __version__
+from opencode_site.access.reach import tls_context
+from opencode_site.serve import preflight
+from opencode_site.serve.server import Options, Server
+from opencode_site.serve.status import StatusFile
+from tasks.execution.launcher import agents_found
+
+EXIT_CANNOT_SERVE = 2
+
+
+class Command(BaseCommand):
+    help = "Runs the whole server (broker, web, worker) until Ctrl-C. Agents that run then go on running."
+    requires_system_checks: list[str] = []
+    """The web process and the worker check for themselves; here it would only cost time at every start."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--verbose", action="store_true", help="show what the processes log, as it comes")
+        parser.add_argument(
+            "--stop-agents", action="store_true", help="at the end stop the agents that run, too"
+        )
+
+    def handle(self, *_: Any, verbose: bool, stop_agents: bool, **__: Any) -> None:
+        try:
+            self._serve(verbose=verbose, stop_agents=stop_agents)
+        except preflight.CannotServe as error:
+            self.stderr.write(f"error: {error}", self.style.ERROR)
+            sys.exit(EXIT_CANNOT_SERVE)
+
+    def _serve(self, *, verbose: bool, stop_agents: bool) -> None:
+        with preflight.hold_data_dir(settings.DATA_DIR):
+            status = StatusFile(settings.DATA_DIR)
+            if left := status.end_leftovers():
+                self._say(f"Ended {len(left)} processes that a killed server had left behind.")
+            tls_context(settings.TLS_CERT, settings.TLS_KEY)
+            with preflight.listen(settings.HOST, settings.PORT, authenticated=settings.AUTH) as listener:
+                options = _options(verbose=verbose, stop_agents=stop_agents)
+                # Not for the eyes of what is started below.
+                os.environ.pop("OPENCODE_ADMIN_PASSWORD", None)
+                asyncio.run(_run(options, listener=listener, status=status, say=self._say))
+
+    def _say(self, line: str) -> None:
+        # When the terminal is gone nobody reads any more; that must not end the server half way through.
+        with contextlib.suppress(OSError):
+            self.stdout.write(line)
+            self.stdout.flush()
+
+
+def _options(*, verbose: bool, stop_agents: bool) -> Options:
+    read = settings.ENVIRONMENT
+    return Options(
+        version=__version__,
+        data_dir=settings.DATA_DIR,
+        logs_dir=settings.LOGS_DIR,
+        project_root=settings.BASE_DIR,
+        host=settings.HOST,
+        port=settings.PORT,
+        tls=bool(settings.TLS_CERT),
+        hostname=settings.HOSTNAME,
+        queues=(settings.HOST_QUEUE, settings.SHARED_QUEUE),
+        valkey=(preflight.valkey_server(), settings.VALKEY_SOCKET) if settings.EMBEDDED_BROKER else None,
+        admin_name=read.text(
+            "OPENCODE_ADMIN_USER", default="admin", about="Name of the first administrator."
+        ),
+        admin_password=read.text(
+            "OPENCODE_ADMIN_PASSWORD", about="Its password; by default a random one is shown."
+        ),
+        agents_found=agents_found,
+        stop_agents=stop_agents,
+        verbose=verbose,
+    )
+
+
+async def _run(options: Options, **parts: Any) -> None:
+    await Server(options, **parts).run()

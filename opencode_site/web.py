@@ -1,0 +1,73 @@
+"""The web process: `python -m opencode_site.web` serves HTTP and `/ws` until SIGTERM or SIGINT.
+
+It listens on OPENCODE_HOST and OPENCODE_PORT, or on a socket that it has inherited (`--fd`), which lets its
+parent restart it without refusing a connection. It prints nothing; once it is answered, it is ready.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+
+from daphne.endpoints import build_endpoint_description_strings  # type: ignore[import-untyped]
+from django.conf import settings
+
+from opencode_site.access.reach import CannotServe, check_reach, tls_context
+from opencode_site.asgi import application, websockets
+from opencode_site.ws.transport import WebServer
+
+PING_INTERVAL, PING_TIMEOUT = 20.0, 30.0
+"""Seconds of silence after which a client is pinged, and in which it must answer."""
+EXIT_CANNOT_SERVE = 2
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="opencode_site.web", description="Serves HTTP and /ws.")
+    parser.add_argument("--fd", type=int, help="a listening socket to serve instead of OPENCODE_PORT")
+    parser.add_argument("--ping-interval", type=float, default=PING_INTERVAL, help="seconds")
+    parser.add_argument("--ping-timeout", type=float, default=PING_TIMEOUT, help="seconds")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Returns the exit code."""
+    arguments = _arguments()
+    try:
+        _check_reach(arguments.fd)
+        tls = tls_context(settings.TLS_CERT, settings.TLS_KEY)
+    except CannotServe as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_CANNOT_SERVE
+    if arguments.fd is not None:
+        endpoints = build_endpoint_description_strings(file_descriptor=arguments.fd)
+    else:
+        endpoints = build_endpoint_description_strings(host=settings.HOST, port=settings.PORT)
+    server = WebServer(
+        application,
+        websockets=websockets,
+        endpoints=endpoints,
+        tls=tls,
+        ping_interval=arguments.ping_interval,
+        ping_timeout=arguments.ping_timeout,
+    )
+    server.run()
+    if server.problem:
+        sys.stderr.write(f"error: cannot listen on {settings.HOST}:{settings.PORT}: {server.problem}\n")
+    return 1 if server.problem else 0
+
+
+def _check_reach(descriptor: int | None) -> None:
+    """Whoever started us: without authentication nobody beyond loopback gets to us. Raises `CannotServe`."""
+    address = settings.HOST
+    if descriptor is not None:
+        with socket.socket(fileno=os.dup(descriptor)) as listener:
+            if listener.family == socket.AF_UNIX:
+                return
+            address = listener.getsockname()[0]
+    check_reach(address, authenticated=settings.AUTH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Updates of the whole server, received once per web process and handed to the connections that want them.
+
+Each followed channel is handed out without gap and in order: an update tells which one it comes after, and
+what was not heard of is read from the database. A broker that is away costs `POLL` seconds, and no update.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+from channels.layers import get_channel_layer
+from django.db import Error as AnyDatabaseError
+from redis.exceptions import RedisError
+
+from monitoring.events import Channel
+from opencode_site.ws import streams
+
+logger = logging.getLogger(__name__)
+
+Facts = Mapping[str, str]
+Events = Sequence[tuple[int, Facts, str]]
+"""Each with its cursor and with the frame that tells of it, encoded once for everybody."""
+
+BROKER_ERRORS = (RedisError, OSError)
+FAIR_SHARE = 16
+"""Listeners in a row after which everybody else gets a turn."""
+POLL = 2.0
+"""Seconds between two looks at the database for updates that the broker has not told of."""
+
+
+class Listener(Protocol):
+    """Somebody who wants updates."""
+
+    def hear(self, channel: Channel, events: Events) -> None:
+        """Must neither wait nor raise."""
+
+
+class Hub:
+    """Follows just those channels that at least one listener needs. Used by one event loop."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[Channel, set[Listener]] = {channel: set() for channel in Channel}
+        self._positions: dict[Channel, int] = {}
+        self._joined: set[Channel] = set()
+        self._name = ""
+        self._working: list[asyncio.Task[None]] = []
+        self._lock = asyncio.Lock()
+
+    @property
+    def positions(self) -> Mapping[Channel, int]:
+        """For each followed channel, the cursor up to which it has been handed out."""
+        return self._positions
+
+    async def listen(self, listener: Listener, needed: AbstractSet[Channel]) -> None:
+        """From now on the listener hears these channels and no others.
+
+        Raises a database error when a channel's position cannot be read; then what it heard before stays.
+        """
+        before = {channel for channel, listeners in self._listeners.items() if listener in listeners}
+        if before == needed:
+            return
+        self._assign(listener, needed)
+        try:
+            await self._settle()
+        except AnyDatabaseError:
+            self._assign(listener, before & needed)
+            raise
+
+    def _assign(self, listener: Listener, needed: AbstractSet[Channel]) -> None:
+        for channel, listeners in self._listeners.items():
+            if channel in needed:
+                listeners.add(listener)
+            else:
+                listeners.discard(listener)
+
+    async def _settle(self) -> None:
+        async with self._lock:
+            wanted = {channel for channel, listeners in self._listeners.items() if listeners}
+            for channel in self._positions.keys() - wanted:
+                del self._positions[channel]
+                await self._leave(channel)
+            new = wanted - self._positions.keys()
+            if new:
+                # First the group and then the position: what comes between is told by both, and heard once.
+                await self._join(new)
+                self._positions.update(await streams.heads(new))
+
+    async def _join(self, channels: AbstractSet[Channel]) -> None:
+        """Enters the channels' groups; where that fails, `_poll` tries again and finds what it missed."""
+        layer: Any = get_channel_layer()
+        try:
+            if not self._name:
+                self._name = await layer.new_channel()
+            if not self._working:
+                self._working = [
+                    asyncio.ensure_future(self._receive(layer)),
+                    asyncio.ensure_future(self._poll()),
+                ]
+            for channel in channels:
+                await layer.group_add(channel.group, self._name)
+                self._joined.add(channel)
+        except BROKER_ERRORS as error:
+            logger.warning("the broker is away, updates are read from the database: %s", error)
+
+    async def _leave(self, channel: Channel) -> None:
+        self._joined.discard(channel)
+        layer: Any = get_channel_layer()
+        try:
+            await layer.group_discard(channel.group, self._name)
+        except BROKER_ERRORS as error:
+            # What still comes is thrown away here, and the broker forgets us with our connection.
+            logger.warning("the group of %s could not be left: %s", channel, error)
+
+    async def _receive(self, layer: Any) -> None:
+        while True:
+            message = await layer.receive(self._name)
+            try:
+                if message.get("type") == "event.deliver":
+                    await self._hand_out(Channel(message["channel"]), message["after"], message["events"])
+            except Exception:
+                # One broken message of an older or newer process must not end everybody's updates.
+                logger.exception("an update could not be delivered")
+
+    async def _hand_out(self, channel: Channel, after: int, events: Events) -> None:
+        async with self._lock:
+            if after > self._positions.get(channel, after):
+                await self._catch_up(channel)
+            await self._deliver(channel, events)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                async with self._lock:
+                    if missing := self._positions.keys() - self._joined:
+                        await self._join(missing)
+                    for channel, head in (await streams.heads(self._positions)).items():
+                        if head > self._positions[channel]:
+                            await self._catch_up(channel)
+            except AnyDatabaseError as error:
+                logger.warning("the database is away, updates are late: %s", error)
+            except Exception:
+                # Whatever it was: without this look a lost message would be a silent gap.
+                logger.exception("updates could not be looked for")
+
+    async def _catch_up(self, channel: Channel) -> None:
+        """Hands out what the database knows and nobody has told."""
+        while page := await streams.page(channel, self._positions[channel]):
+            await self._deliver(channel, [(event.id, event.facts, event.frame) for event in page])
+            if len(page) < streams.PAGE:
+                return
+
+    async def _deliver(self, channel: Channel, events: Events) -> None:
+        position = self._positions.get(channel)
+        if position is None:
+            return
+        if events[0][0] <= position:
+            events = [event for event in events if event[0] > position]
+            if not events:
+                return
+        # Whoever begins to listen from here on begins behind these.
+        self._positions[channel] = events[-1][0]
+        for turn, listener in enumerate(list(self._listeners[channel]), start=1):
+            listener.hear(channel, events)
+            if turn % FAIR_SHARE == 0:
+                await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Leaves every group."""
+        self._listeners = {channel: set() for channel in Channel}
+        async with self._lock:
+            for channel in list(self._joined):
+                await self._leave(channel)
+            self._positions.clear()
+            for task in self._working:
+                task.cancel()
+            await asyncio.gather(*self._working, return_exceptions=True)
+            self._working, self._name = [], ""

@@ -1,0 +1,124 @@
+"""Finds out what became of the runs of this host, whoever started them, and carries out what is due."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+import uuid
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from tasks import services
+from tasks.errors import LostRace
+from tasks.execution import supervisor
+from tasks.execution.follower import Followed
+from tasks.execution.launcher import launch, run_dir
+from tasks.models import Run, RunState
+
+logger = logging.getLogger(__name__)
+
+LAUNCH_PATIENCE = timedelta(seconds=10)
+"""A run in `starting` younger than this may be in the hands of a dispatcher that has not finished."""
+ORPHAN_ROUNDS = 5
+"""Searches for orphans; each finds what those of the one before have forked meanwhile."""
+SPOOL_PATIENCE = 600.0
+"""Seconds before a spool directory without a run in the database counts as left behind."""
+
+
+def examine(followed: Followed) -> bool:
+    """Makes sure that somebody looks after the run; returns whether it is still in flight.
+
+    A run whose launch was interrupted is launched again. One of which neither a supervisor nor an exit record
+    is left is lost: its orphans are found by their environment marker and ended first, its spool is stored.
+    Raises `LostRace` when the run has moved on meanwhile.
+    """
+    run, directory = followed.run, followed.directory
+    if supervisor.is_alive(directory):
+        return True
+    if (directory / supervisor.EXIT).exists():
+        return True  # the follower ends it
+    if not (directory / supervisor.STARTED).exists():
+        return _relaunch(run)
+    # The supervisor may have ended between the two looks above.
+    if (directory / supervisor.EXIT).exists() or supervisor.is_alive(directory):
+        return True
+    _end_orphans(followed)
+    followed.drain()
+    services.lose(run)
+    return False
+
+
+def _end_orphans(followed: Followed) -> None:
+    run = followed.run
+    keeper = supervisor.read_json(followed.directory / supervisor.SUPERVISOR) or {}
+    for _ in range(ORPHAN_ROUNDS):
+        orphans = supervisor.descendants_by_marker(str(run.pk), supervisor=keeper.get("identity"))
+        if not orphans:
+            return
+        logger.warning("run %s has lost its supervisor: ending %d orphans", run.pk, len(orphans))
+        supervisor.end_processes(orphans, settings.KILL_GRACE)
+    logger.error("run %s: some orphans could not be ended", run.pk)
+
+
+def _relaunch(run: Run) -> bool:
+    if timezone.now() - run.created_at < LAUNCH_PATIENCE:
+        return True
+    if run.state != RunState.STARTING:
+        services.lose(run, f"The spool directory of the run is gone from {run.host}.")
+        return False
+    logger.warning("the launch of run %s was interrupted: launching it again", run.pk)
+    launch(run)
+    return True
+
+
+def carry_out_stop(run: Run) -> None:
+    """Passes on a stop that the run's row asks for; asking twice does no harm."""
+    directory = run_dir(run)
+    order = supervisor.read_json(directory / supervisor.STOP)
+    if order is not None and order.get("reason") == run.stop_reason:
+        return
+    supervisor.request_stop(directory, reason=run.stop_reason)
+
+
+def stop_run(run_id: str) -> None:
+    """Carries out the stop of one run of this host at once."""
+    run = Run.objects.filter(pk=run_id, host=settings.HOSTNAME).exclude(state=RunState.ENDED).first()
+    if run is not None and run.stop_reason:
+        carry_out_stop(run)
+
+
+def remove_left_spool() -> int:
+    """Deletes the spool directories whose run is no longer in the database; returns how many."""
+    try:
+        names = [path.name for path in settings.RUNS_DIR.iterdir()]
+    except FileNotFoundError:
+        return 0
+    ids = {name for name in names if _is_uuid(name)}
+    kept = {str(pk) for pk in Run.objects.filter(pk__in=ids).values_list("pk", flat=True)}
+    removed = 0
+    for name in ids - kept:
+        directory = settings.RUNS_DIR / name
+        old = time.time() - directory.stat().st_mtime > SPOOL_PATIENCE
+        if old and not supervisor.is_alive(directory):
+            shutil.rmtree(directory)
+            removed += 1
+    return removed
+
+
+def _is_uuid(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def still_in_flight(followed: Followed) -> bool:
+    """`examine`, where a run that somebody else ended meanwhile is simply not in flight any more."""
+    try:
+        return examine(followed)
+    except LostRace as race:
+        logger.info("%s", race)
+        return False

@@ -1,0 +1,97 @@
+"""The Celery tasks that answer wake-ups, and the host's upkeep in the worker's own process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from celery import shared_task
+from celery.signals import worker_ready, worker_shutting_down
+
+from monitoring import requests
+from tasks import retention
+from tasks.execution import adoption, launcher
+from tasks.execution.host import HostUpkeep
+from tasks.execution.leases import LeaseWatch
+from tasks.observation import observe
+from tasks.queue import (
+    DISPATCH,
+    MERGE_METRICS,
+    OBSERVE,
+    OBSERVE_HOSTS,
+    PRUNE,
+    STOP_RUN,
+    SWEEP,
+    ask_hosts_to_observe,
+    wake_hosts,
+)
+
+logger = logging.getLogger(__name__)
+_upkeep: list[HostUpkeep] = []
+_leases = LeaseWatch()
+
+
+@worker_ready.connect
+def _begin_upkeep(**_: Any) -> None:
+    upkeep = HostUpkeep()
+    _upkeep.append(upkeep)
+    upkeep.start()
+    threading.Thread(target=launcher.make_agents_ready, name="first-start", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def _end_upkeep(**_: Any) -> None:
+    for upkeep in _upkeep:
+        upkeep.stop()
+
+
+def _look_now() -> None:
+    for upkeep in _upkeep:
+        upkeep.wake()
+
+
+@shared_task(name=DISPATCH)
+def dispatch() -> None:
+    """Starts what this host has free slots for."""
+    if launcher.dispatch():
+        _look_now()
+
+
+@shared_task(name=STOP_RUN)
+def stop_run(run_id: str) -> None:
+    """Carries out a stop that was asked for."""
+    adoption.stop_run(run_id)
+
+
+@shared_task(name=OBSERVE_HOSTS)
+def observe_hosts() -> None:
+    """Hands the schedule's tick on to every host."""
+    ask_hosts_to_observe()
+
+
+@shared_task(name=OBSERVE)
+def observe_host() -> None:
+    """Samples this host."""
+    observe()
+
+
+@shared_task(name=MERGE_METRICS)
+def merge_metrics() -> None:
+    """Keeps the request metrics small."""
+    requests.merge_old()
+
+
+@shared_task(name=PRUNE)
+def prune() -> None:
+    """Takes away what is older than it is to be kept."""
+    pruned = retention.prune()
+    if any((pruned.logs, pruned.samples, pruned.tasks)):
+        logger.info("pruned %d log entries, %d samples, %d tasks", pruned.logs, pruned.samples, pruned.tasks)
+
+
+@shared_task(name=SWEEP)
+def sweep() -> None:
+    """Repairs, for all hosts, what lost hosts left undone."""
+    if _leases.lose_expired():
+        wake_hosts()

@@ -1,0 +1,65 @@
+"""Wake-ups for the workers, after the commit of what they are to look at.
+
+A message carries no truth: whoever is woken reads the database. One that is lost costs a few seconds, until
+the periodic sweep of the host looks by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from celery import current_app
+from django.db import transaction
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from tasks.models import Host
+
+logger = logging.getLogger(__name__)
+
+DISPATCH = "tasks.dispatch"
+STOP_RUN = "tasks.stop_run"
+SWEEP = "tasks.sweep"
+OBSERVE_HOSTS = "tasks.observe_hosts"
+OBSERVE = "tasks.observe"
+MERGE_METRICS = "tasks.merge_metrics"
+PRUNE = "tasks.prune"
+
+HOST_ALIVE = timedelta(seconds=30)
+"""A host whose worker has not reported for this long is taken to be away."""
+EXPIRES = 30.0
+"""Seconds after which a wake-up that nobody took is worth nothing: the host's sweep has done its work."""
+
+
+def host_queue(host: str) -> str:
+    """The queue that only this host's worker reads."""
+    return f"host.{host}"
+
+
+def wake_hosts() -> None:
+    """After the commit, lets every live agent host look for tasks to start."""
+    transaction.on_commit(lambda: _send_to_live_hosts(DISPATCH))
+
+
+def ask_hosts_to_observe() -> None:
+    """Lets every live agent host take a sample of itself."""
+    _send_to_live_hosts(OBSERVE)
+
+
+def _send_to_live_hosts(job: str) -> None:
+    since = timezone.now() - HOST_ALIVE
+    for name in Host.objects.filter(last_seen_at__gte=since).values_list("name", flat=True):
+        _send(job, name)
+
+
+def wake_to_stop(host: str, run_id: str) -> None:
+    """After the commit, lets the run's host carry out the stop that the run's row asks for."""
+    transaction.on_commit(lambda: _send(STOP_RUN, host, run_id))
+
+
+def _send(job: str, host: str, *args: str) -> None:
+    try:
+        current_app.send_task(job, args=args, queue=host_queue(host), expires=EXPIRES, retry=False)
+    except (OperationalError, OSError) as error:
+        logger.warning("the broker is away, %s is left to the sweep of %s: %s", job, host, error)

@@ -1,0 +1,190 @@
+"""The disk is full, the clock steps, the database is away: a clear error, nothing lost, no hand needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.postgres import Cluster
+from tests.support import agent
+from tests.support.client import Client
+from tests.support.server import Server
+
+FINISHED = ("completed", "failed", "cancelled")
+AGENT = {
+    "OPENCODE_BIN": str(Path(agent.__file__)),
+    "OPENCODE_KILL_GRACE": "1",
+    "OPENCODE_SAMPLE_INTERVAL": "1",
+}
+
+
+def until(what: str, holds: Callable[[], Any], *, patience: float = 60.0) -> Any:
+    deadline = time.monotonic() + patience
+    while not (found := holds()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found
+
+
+def said(client: Client, task_id: str) -> list[str]:
+    return [entry["message"] for entry in client.logs(task_id) if entry["message"].startswith("line ")]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 48 MB of its own."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(directory)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here: it takes root's rights")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+@pytest.mark.slow
+def test_loses_nothing_when_the_disk_is_full_and_goes_on_when_it_is_not(small_disk: Path) -> None:
+    with Server(small_disk, **AGENT) as server, server.connect() as client:
+        client.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
+        # Here the disk is to fill up while agents work: they are not to be stopped before.
+        allow_a_full_disk(server)
+        client.start("begun", description=json.dumps({"lines": 600, "pause": 0.1}))
+        client.until_status("begun", "running")
+        ballast = small_disk / "ballast"
+        fill(ballast)
+        refused = client.start("refused", description="{}")
+        assert (refused["type"], refused["code"]) == ("error", "DATABASE_ERROR"), refused
+        assert client.request({"type": "ping"})["type"] == "pong"
+        time.sleep(2)  # the agent writes into the full disk meanwhile
+        ballast.unlink()
+        until("no task is taken", lambda: client.start("refused", description="{}")["type"] == "task_started")
+        for task_id in ("begun", "refused"):
+            client.rewind()
+            assert client.until_status(task_id, *FINISHED)["status"] in FINISHED
+        lines = said(client, "begun")
+        # What the agent could not write it has not written: but what is there is true, once and in order.
+        numbers = [int(line.split()[1]) for line in lines]
+        assert numbers == sorted(set(numbers))
+        refused = client.task("refused")
+        assert refused["status"] == "completed", refused
+
+
+def allow_a_full_disk(server: Server) -> None:
+    """As the admin's page does."""
+    row = "INSERT INTO monitoring_upkeep (id, min_free_mb, keep_logs_days) VALUES (1, 0, 90)"
+    with closing(sqlite3.connect(server.data_dir / "db.sqlite3", timeout=10)) as connection, connection:
+        connection.execute(row)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Path:
+    """A library to preload, which sets the wall clock of a process by the seconds in the file beside it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to set a process's clock with: install gcc (.ci/run does)")
+    library = tmp_path / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+    library.with_suffix(".offset").write_text("0")
+    return library
+
+
+@pytest.mark.slow
+def test_works_on_when_the_clock_steps_back_an_hour_and_forward_two(tmp_path: Path, clock: Path) -> None:
+    offset = clock.with_suffix(".offset")
+    environment = {"LD_PRELOAD": str(clock), "CLOCK_OFFSET": str(offset)}
+    with Server(tmp_path, **AGENT, **environment) as server, server.connect() as client:
+        client.request({"type": "subscribe_to_updates", "channels": ["task_status", "system_resources"]})
+        client.start("steady", description=json.dumps({"lines": 1200, "pause": 0.1}))
+        client.until_status("steady", "running")
+        for step in ("-3600", "+3600"):
+            offset.write_text(step)
+            for _ in range(3):
+                client.wait(lambda message: message["type"] == "resource_update")
+            client.start({"-3600": "after-back", "+3600": "after-on"}[step], description="{}")
+        for task_id in ("steady", "after-back", "after-on"):
+            client.rewind()
+            task = client.until_status(task_id, *FINISHED)
+            assert task["status"] == "completed", task
+        assert said(client, "steady")[-1] == "line 1199"
+        assert len(client.task("steady")["runs"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_loses_nothing_when_postgresql_is_stopped_at_once_under_load(tmp_path: Path) -> None:
+    times = 20 if os.environ.get("CHAOS_FULL") else 3
+    with Cluster() as cluster, Server(tmp_path, **AGENT, DATABASE_URL=cluster.url) as server:
+        names = [f"task-{number}" for number in range(6 * times)]
+        with server.connect() as client:
+            for number in range(times):
+                for name in names[6 * number : 6 * number + 6]:
+                    submit(client, name)
+                cluster.crash()
+                error = client.start("nobody")
+                assert error["code"] == "DATABASE_ERROR", error
+                cluster.start()
+            client.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
+            for name in names:
+                client.rewind()
+                task = client.until_status(name, *FINISHED, patience=120)
+                assert (task["status"], len(task["runs"])) == ("completed", 1), task
+                assert said(client, name) == [f"line {number}" for number in range(100)]
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(300)
+def test_works_on_after_its_database_was_read_only_and_then_away_for_long(tmp_path: Path) -> None:
+    patience = 60 if os.environ.get("CHAOS_FULL") else 6
+    with Cluster() as cluster, Server(tmp_path, **AGENT, DATABASE_URL=cluster.url) as server:
+        lines = 10 * patience * 2
+        with server.connect() as client:
+            client.request({"type": "subscribe_to_updates", "channels": ["task_status", "log_entries"]})
+            client.start("steady", description=json.dumps({"lines": lines, "pause": 1.5}))
+            client.wait(lambda message: message["type"] == "log_entry")
+            cluster.set_read_only(True)
+            until("it writes", lambda: client.start("nobody").get("code") == "DATABASE_ERROR")
+            assert client.task("steady")["status"] == "running"
+            cluster.set_read_only(False)
+            submit(client, "between")
+            cluster.crash()
+            time.sleep(patience)
+            assert client.request({"type": "list_tasks"})["code"] == "DATABASE_ERROR"
+            cluster.start()
+            submit(client, "after")
+            for name in ("steady", "between", "after"):
+                client.rewind()
+                task = client.until_status(name, *FINISHED, patience=180)
+                assert (task["status"], len(task["runs"])) == ("completed", 1), task
+            assert said(client, "steady") == [f"line {number}" for number in range(lines)]
+
+
+def submit(client: Client, name: str) -> None:
+    """Until the server has it, as a client does that was told of an error or of nothing."""
+
+    def known() -> bool:
+        reply = client.start(name, description=json.dumps({"lines": 100, "pause": 0.05}))
+        return reply["type"] == "task_started" or bool(reply["code"] == "TASK_ALREADY_EXISTS")
+
+    until(f"{name} was not taken", known)

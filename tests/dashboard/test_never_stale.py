@@ -1,0 +1,136 @@
+"""What the dashboard does when the server, the connection or the page itself was away."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.dashboard.conftest import OpenPage, eventually, orders
+from tests.support.client import Client
+from tests.support.server import Server
+
+pytestmark = pytest.mark.browser
+LINES = 900
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with server.connect() as connected:
+        connected.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
+        yield connected
+
+
+def log_lines(page: Page) -> list[str]:
+    """Every line of the open log, collected by scrolling through it from the top."""
+    lines: list[str] = page.evaluate(
+        """async () => {
+          const log = document.querySelector('.log');
+          const lines = new Map();
+          const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+          for (let top = 0; top <= log.scrollHeight; top += log.clientHeight / 2) {
+            log.scrollTop = top;
+            await frame();
+            for (const row of log.querySelectorAll('.log-row')) {
+              lines.set(Number(row.dataset.id), row.querySelector('.log-text').textContent);
+            }
+          }
+          return [...lines].sort(([one], [other]) => one - other).map(([, text]) => text);
+        }"""
+    )
+    return lines
+
+
+@pytest.mark.slow
+def test_recovers_by_itself_with_every_log_line_when_the_web_process_is_killed(
+    open_page: OpenPage, server: Server, client: Client
+) -> None:
+    client.start("survivor", description=orders(lines=LINES, rate=100))
+    client.until_status("survivor", "running")
+    page = open_page(path="#task=survivor", viewport={"width": 1280, "height": 900})
+    eventually(page, lambda: page.locator(".log-row").count() > 20)
+    server.kill_child("web")
+    expect(page.locator("#connection .pill")).not_to_have_attribute("data-kind", "live")
+    expect(page.locator("#banner")).to_be_visible()
+    expect(page.locator("#connection .pill")).to_have_attribute("data-kind", "live")
+    expect(page.locator("dialog.drawer .badge").first).to_have_text("Completed")
+    expect(page.locator("#banner")).to_be_hidden()
+    said = [line for line in log_lines(page) if line.startswith("line ")]
+    assert said == [f"line {number}" for number in range(LINES)]
+
+
+def test_says_that_it_is_not_live_as_soon_as_the_server_does_not_answer(
+    open_page: OpenPage, server: Server
+) -> None:
+    page = open_page()
+    web = server.child("web")
+    os.kill(web, signal.SIGSTOP)
+    try:
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        pill = page.locator("#connection .pill")
+        expect(pill).to_have_attribute("data-kind", "late", timeout=10_000)
+        expect(page.locator("#banner")).to_contain_text("What you see is from")
+        expect(pill).to_contain_text("Reconnecting in", timeout=20_000)
+        assert page.title().startswith("⚠")
+    finally:
+        os.kill(web, signal.SIGCONT)
+    expect(pill).to_have_attribute("data-kind", "live", timeout=60_000)
+
+
+def test_shows_what_happened_while_it_had_no_connection(open_page: OpenPage, client: Client) -> None:
+    page = open_page()
+    client.start("seen-running", description=orders(hold=4))
+    expect(page.locator('.group.running [data-task="seen-running"]')).to_be_visible()
+    page.context.set_offline(True)
+    page.evaluate("() => { window.dispatchEvent(new Event('offline')); }")
+    client.start("unseen", description=orders(say=["nobody saw this"]))
+    client.until_status("unseen", "completed")
+    client.until_status("seen-running", "completed")
+    page.context.set_offline(False)
+    expect(page.locator('.group.finished [data-task="unseen"]')).to_be_visible()
+    expect(page.locator('.group.finished [data-task="seen-running"]')).to_be_visible()
+    expect(page.locator('[data-task="seen-running"]')).to_have_count(1)
+
+
+def test_notices_that_the_page_slept(open_page: OpenPage, server: Server) -> None:
+    page = open_page(wait=False)
+    page.wait_for_selector(".pill[data-kind=live]")
+    # The clock jumps, as it does for a page when its machine wakes up.
+    page.evaluate(
+        "{ const real = Date.now; const jump = 3_600_000; Date.now = () => real.call(Date) + jump; }"
+    )
+    expect(page.locator("#connection .pill")).to_have_attribute("data-kind", "live")
+    with server.connect() as client:
+        client.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
+        client.start("after-sleep", description=orders(say=["good morning"]))
+        client.until_status("after-sleep", "completed")
+    expect(page.locator('.group.finished [data-task="after-sleep"]')).to_be_visible()
+
+
+@pytest.mark.slow
+def test_stays_responsive_and_bounded_at_a_thousand_lines_a_second(
+    open_page: OpenPage, client: Client
+) -> None:
+    seconds = int(os.environ.get("DASHBOARD_FLOOD_SECONDS", "8"))
+    client.start("flood", description=orders(lines=seconds * 1000, rate=1000))
+    client.until_status("flood", "running")
+    page = open_page(wait=False)
+    page.evaluate(
+        """() => {
+          window.tasks = [];
+          new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((e) => e.duration)))
+            .observe({ type: 'longtask', buffered: false });
+        }"""
+    )
+    page.wait_for_selector(".pill[data-kind=live]")
+    page.locator('[data-task="flood"] .task-title').click()
+    last = page.locator(".log-text", has_text=f"line {seconds * 1000 - 1}")
+    expect(last.first).to_be_visible(timeout=(seconds + 60) * 1000)
+    durations = sorted(page.evaluate("window.tasks"))
+    worst = durations[int(len(durations) * 0.95)] if durations else 0
+    assert worst < 200, f"long tasks: {durations[-10:]} ms"
+    assert page.locator(".log-row").count() < 200
+    assert page.evaluate("document.querySelectorAll('*').length") < 5000

@@ -1,0 +1,71 @@
+"""The same server on PostgreSQL and a Redis of somebody else's, with no change but two variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support import agent
+from tests.support.server import ROOT, Server
+
+pytestmark = pytest.mark.postgres
+DOMAIN = ("tests/tasks/test_services.py", "tests/tasks/test_lifecycle.py", "tests/monitoring")
+REDIS = os.environ.get("OPENCODE_TEST_REDIS", "redis://127.0.0.1:6379/11")
+
+
+@pytest.fixture
+def redis_url() -> str:
+    try:
+        redis.Redis.from_url(REDIS, socket_connect_timeout=3).ping()
+    except redis.RedisError as error:
+        pytest.skip(f"no Redis at {REDIS}: {error}")
+    return REDIS
+
+
+@pytest.fixture
+def server(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[Server]:
+    environment = {
+        "DATABASE_URL": postgres_url,
+        "REDIS_URL": redis_url,
+        "OPENCODE_BIN": str(Path(agent.__file__)),
+        # The broker is shared with whatever else runs here: a name of its own keeps the queues apart.
+        "OPENCODE_HOSTNAME": f"test-{secrets.token_hex(4)}",
+    }
+    with Server(tmp_path, **environment) as started:
+        yield started
+
+
+def test_runs_a_task_and_survives_its_worker(server: Server) -> None:
+    assert not list(server.data_dir.glob("*.sqlite3"))
+    assert not (server.data_dir / "valkey.sock").exists()
+    with server.connect() as client:
+        client.request({"type": "subscribe_to_updates", "channels": ["task_status", "log_entries"]})
+        client.start("one", description=json.dumps({"lines": 300, "pause": 0.1}))
+        client.wait(lambda message: message["type"] == "log_entry")
+        server.kill_child("worker")
+        task = client.until_status("one", "completed", "failed", "cancelled")
+        assert (task["status"], len(task["runs"])) == ("completed", 1)
+        said = [entry["message"] for entry in client.logs("one") if entry["message"].startswith("line ")]
+        assert said == [f"line {number}" for number in range(300)]
+
+
+def test_keeps_the_lifecycle_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
+    """The tests of the domain, once more, in a process of their own with the other database."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *DOMAIN],
+        cwd=ROOT,
+        env={**os.environ, "OPENCODE_TEST_DATABASE": postgres_url},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

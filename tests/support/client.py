@@ -1,0 +1,116 @@
+"""A client of the protocol, as somebody outside would write it with a real WebSocket library."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+Message = dict[str, Any]
+PATIENCE = 60.0
+
+
+class Client:
+    """Keeps every message that it has received, in order, in `received`. `options` are the library's."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._open = ExitStack()
+        self._socket: ClientConnection = self._open.enter_context(
+            # Without pings of its own: the server pings, and Hypothesis forbids the `random` behind them.
+            connect(url, open_timeout=10, max_size=None, ping_interval=None, **options)
+        )
+        self.received: list[Message] = []
+        self._seen = 0
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def vanish(self) -> None:
+        """Breaks the connection without a word, as a network that goes away does."""
+        self._socket.socket.shutdown(socket.SHUT_RDWR)
+
+    def send(self, message: Message) -> None:
+        self._socket.send(json.dumps(message))
+
+    def send_text(self, frame: str | bytes) -> None:
+        """Sends a frame as it is; bytes go as a binary one."""
+        self._socket.send(frame)
+
+    def request_raw(self, message: Message) -> Message:
+        """Sends a request as it is and returns the next message that is no update."""
+        self.send(message)
+        return self.wait(lambda answer: not answer["type"].endswith(("_update", "log_entry")))
+
+    def request(self, message: Message, *, patience: float = PATIENCE) -> Message:
+        """Sends a request and returns its reply or error, told by its `request_id`."""
+        mark = uuid.uuid4().hex
+        self.send({**message, "request_id": mark})
+        return self.wait(lambda answer: answer.get("request_id") == mark, patience=patience)
+
+    def wait(self, wanted: Callable[[Message], bool], *, patience: float = PATIENCE) -> Message:
+        """Returns the next message that is wanted, out of those not returned or passed over yet."""
+        deadline = time.monotonic() + patience
+        while True:
+            for place in range(self._seen, len(self.received)):
+                if wanted(self.received[place]):
+                    self._seen = place + 1
+                    return self.received[place]
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"not received within {patience} s; last: {self.received[-3:]}")
+            try:
+                self.received.append(json.loads(self._socket.recv(timeout=left)))
+            except TimeoutError:
+                continue
+
+    def rewind(self) -> None:
+        """Lets `wait` look at everything received so far again."""
+        self._seen = 0
+
+    def start(self, task_id: str, **task: Any) -> Message:
+        """Submits a task and returns the reply."""
+        task = {"id": task_id, "type": "testing", "priority": "medium", "description": "say hello", **task}
+        return self.request({"type": "start_task", "task": task})
+
+    def task(self, task_id: str) -> Message:
+        """The task as `get_task_status` tells it."""
+        reply = self.request({"type": "get_task_status", "task_id": task_id})
+        assert reply["type"] == "task_status", reply
+        task: Message = reply["task"]
+        return task
+
+    def until_status(self, task_id: str, *statuses: str, patience: float = PATIENCE) -> Message:
+        """Waits, by the updates, until the task has one of the statuses; returns it. Needs a subscription."""
+        task = self.task(task_id)
+        if task["status"] not in statuses:
+            self.rewind()
+            self.wait(
+                lambda m: (
+                    m["type"] == "task_status_update"
+                    and m["task_id"] == task_id
+                    and m["new_status"] in statuses
+                ),
+                patience=patience,
+            )
+            task = self.task(task_id)
+        return task
+
+    def logs(self, task_id: str, **filters: Any) -> list[Message]:
+        """Every stored log entry of a task, oldest first (1 000 at most)."""
+        reply = self.request(
+            {"type": "request_log_entries", "limit": 1000, "filter": {"agent": task_id, **filters}}
+        )
+        entries: list[Message] = reply["data"]["entries"]
+        return entries

@@ -1,0 +1,37 @@
+"""Our server before an application that sends every message back: for tests of WebSocket itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import django
+
+django.setup()
+
+from opencode_site.ws.endpoint import Endpoint  # noqa: E402 - only after the set-up
+from opencode_site.ws.transport import WebServer  # noqa: E402
+
+
+async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """An ASGI application."""
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.connect":
+            await send({"type": "websocket.accept"})
+        elif message["type"] == "websocket.receive":
+            content = {name: message.get(name) for name in ("text", "bytes")}
+            await send({"type": "websocket.send", **content})
+        else:
+            return
+
+
+if __name__ == "__main__":
+    server = WebServer(
+        echo,
+        websockets=Endpoint(),
+        endpoints=[f"tcp:{sys.argv[1]}:interface=127.0.0.1"],
+        ping_interval=20.0,
+        ping_timeout=30.0,
+    )
+    server.run()

@@ -1,0 +1,402 @@
+"""The admin over HTTP, against a real database: what is shown, done and refused, and how fast."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry as HistoryEntry
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from monitoring.models import LogEntry, ResourceSample
+from processes.models import Kill, SeenAgent
+from tasks import services
+from tasks.agents.base import Exit, Verdict
+from tasks.errors import TaskNotFound
+from tasks.failures import FailureReason
+from tasks.models import Host, Priority, Run, Status, StopReason, Task
+from tasks.selectors import dependency_ids, get_task
+
+Submit = Callable[..., Task]
+Claimed = Callable[..., Run]
+TASKS = "/admin/tasks/task/"
+EXTERNAL = re.compile(r"""(?:src|href|action|url\()\s*=?\s*["'(]?\s*(?:https?:)?//[^"')\s]+""")
+
+
+@pytest.fixture
+def staff(db: None) -> Callable[..., Client]:
+    def log_in(*permissions: str) -> Client:
+        name = f"user{User.objects.count()}"
+        user = User.objects.create_user(name, password="secret", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+@pytest.fixture
+def boss(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss", password="secret"))
+    return client
+
+
+def form(task_id: str, **values: Any) -> dict[str, Any]:
+    return {
+        "id": task_id,
+        "type": "testing",
+        "priority": "1",
+        "description": "Run the tests",
+        "agent": "opencode",
+        "max_retries": "0",
+        **values,
+    }
+
+
+def fail(run: Run) -> None:
+    verdict = Verdict(succeeded=False, reason=FailureReason.AUTH, detail="no key")
+    end = Exit(code=1, signal=None, stopped_by=None)
+    services.finish(run, verdict, end, peak_memory=1, cpu_seconds=0.5)
+
+
+def said(client: Client, url: str, data: dict[str, Any]) -> str:
+    return client.post(url, data, follow=True).content.decode()
+
+
+def test_proposes_an_id_and_stores_what_the_form_says(boss: Client) -> None:
+    assert re.search(r'value="task-[0-9a-f]{8}"', boss.get(f"{TASKS}add/").content.decode())
+    boss.post(f"{TASKS}add/", form("first"))
+    boss.post(f"{TASKS}add/", form("second_1f", priority="2", minutes="1.5", waits_for=["first"]))
+    task = get_task("second_1f")
+    assert (task.status, task.priority, task.timeout_ms) == ("pending", Priority.HIGH, 90_000)
+    assert dependency_ids(task) == ["first"]
+    assert task.transitions.count() == 1
+    assert HistoryEntry.objects.filter(object_id="second_1f", action_flag=1, user__username="boss").exists()
+
+
+def test_shows_the_lifecycles_refusal_at_its_field_and_keeps_what_was_typed(boss: Client) -> None:
+    page = boss.post(f"{TASKS}add/", form("a", working_dir="/etc", description="typed by hand"))
+    text = page.content.decode()
+    assert "is outside the directories that tasks may work in" in text
+    assert "typed by hand" in text
+    assert not Task.objects.exists()
+
+
+def test_refuses_an_id_twice(boss: Client, submit: Submit) -> None:
+    submit("a")
+    assert "already exists" in boss.post(f"{TASKS}add/", form("a")).content.decode()
+    assert Task.objects.count() == 1
+
+
+def test_edits_while_pending_and_refuses_a_circle(boss: Client, submit: Submit) -> None:
+    submit("a")
+    submit("b", "a")
+    page = boss.post(f"{TASKS}a/change/", form("a", waits_for=["b"]))
+    assert "would wait for itself" in page.content.decode()
+    boss.post(f"{TASKS}a/change/", form("a", description="new words"))
+    assert get_task("a").description == "new words"
+    assert HistoryEntry.objects.filter(object_id="a", action_flag=2).count() == 1
+
+
+def test_does_not_edit_what_runs(boss: Client, claimed: Claimed) -> None:
+    claimed("a")
+    assert boss.post(f"{TASKS}a/change/", form("a", description="new words")).status_code == 403
+    assert get_task("a").description == "Run the tests"
+
+
+@pytest.mark.parametrize("task_id", ["plain", "under_5Fscore", "dots.and:colons"])
+def test_cancels_retries_and_duplicates_after_asking(boss: Client, submit: Submit, task_id: str) -> None:
+    submit(task_id)
+    page = boss.get(f"{TASKS}?q={task_id}").content.decode()
+    base = f"{TASKS}{quote(task_id)}/"
+    assert f"{base}change/" in page
+    assert boss.get(f"{base}cancel/").status_code == 200
+    assert get_task(task_id).status == Status.PENDING
+    boss.post(f"{base}cancel/")
+    assert get_task(task_id).status == Status.CANCELLED
+    assert "is cancelled and cannot be cancelled" in said(boss, f"{base}cancel/", {}).replace("&#x27;", "'")
+    boss.post(f"{base}retry/")
+    assert get_task(task_id).retry_count == 1
+    boss.post(f"{base}duplicate/")
+    assert Task.objects.exclude(pk=task_id).get().description == get_task(task_id).description
+
+
+def test_cancelling_a_running_task_asks_its_host_as_the_protocol_does(boss: Client, claimed: Claimed) -> None:
+    run = claimed("a")
+    boss.post(f"{TASKS}a/cancel/")
+    run.refresh_from_db()
+    assert run.stop_reason == StopReason.CANCELLED
+    assert HistoryEntry.objects.filter(object_id="a", change_message__contains="Cancelled").exists()
+
+
+def test_only_those_allowed_stop_agents(
+    staff: Callable[..., Client], claimed: Claimed, submit: Submit
+) -> None:
+    run = claimed("a")
+    submit("b")
+    client = staff("view_task", "change_task")
+    assert "may not stop agents" in said(client, TASKS, {"action": "cancel", "_selected_action": ["a", "b"]})
+    run.refresh_from_db()
+    assert (run.stop_reason, get_task("b").status) == ("", Status.CANCELLED)
+    staff("view_task", "change_task", "stop_run").post(f"{TASKS}a/cancel/")
+    run.refresh_from_db()
+    assert run.stop_reason == StopReason.CANCELLED
+
+
+def test_those_who_may_only_view_see_everything_and_change_nothing(
+    staff: Callable[..., Client], claimed: Claimed
+) -> None:
+    run = claimed("a")
+    seen = SeenAgent.objects.create(
+        host="h", pid=1, create_time=1.0, kind="opencode", name="x", cmdline="x", status="s",
+        memory_rss=1, memory_percent=0.1, cpu_percent=0.1,
+    )  # fmt: skip
+    client = staff("view_task", "view_run", "view_logentry", "view_seenagent", "view_kill")
+    for url in (
+        "/admin/",
+        TASKS,
+        f"{TASKS}a/change/",
+        "/admin/tasks/run/",
+        f"/admin/tasks/run/{run.pk}/change/",
+        f"/admin/tasks/run/{run.pk}/log.json",
+        "/admin/monitoring/logentry/",
+        "/admin/processes/seenagent/",
+        "/admin/processes/kill/",
+    ):
+        assert client.get(url).status_code == 200, url
+    for url in (
+        f"{TASKS}add/",
+        f"{TASKS}a/change/",
+        f"{TASKS}a/cancel/",
+        f"{TASKS}a/retry/",
+        f"{TASKS}a/duplicate/",
+        f"{TASKS}a/delete/",
+        f"/admin/processes/seenagent/{seen.pk}/end/",
+    ):
+        assert client.post(url, form("a")).status_code == 403, url
+    client.post(TASKS, {"action": "cancel", "_selected_action": ["a"]})
+    run.refresh_from_db()
+    assert (run.stop_reason, Task.objects.count()) == ("", 1)
+
+
+def test_a_run_is_not_read_without_permission(staff: Callable[..., Client], claimed: Claimed) -> None:
+    run = claimed("a")
+    client = staff("view_task")
+    assert client.get(f"/admin/tasks/run/{run.pk}/log.json").status_code == 403
+    assert client.get(f"/admin/tasks/run/{run.pk}/log.txt").status_code == 403
+
+
+def test_many_are_moved_and_started_again_and_each_refusal_is_told(
+    boss: Client, submit: Submit, claimed: Claimed
+) -> None:
+    fail(claimed("failed"))
+    submit("waits")
+    both = ["failed", "waits"]
+    text = said(boss, TASKS, {"action": "high", "_selected_action": both}).replace("&#x27;", "'")
+    assert "'failed' is failed and its priority cannot be changed" in text
+    assert get_task("waits").priority == Priority.HIGH
+    text = said(boss, TASKS, {"action": "retry", "_selected_action": both}).replace("&#x27;", "'")
+    assert "'waits' is pending and cannot be retried" in text
+    assert get_task("failed").status == Status.PENDING
+
+
+def test_deletes_with_logs_and_says_why_not(boss: Client, claimed: Claimed, submit: Submit) -> None:
+    run = claimed("a")
+    assert "is running and cannot be deleted" in boss.get(f"{TASKS}a/delete/").content.decode()
+    boss.post(f"{TASKS}a/delete/", {"post": "yes"})
+    assert get_task("a").pk == "a"
+    fail(run)
+    boss.post(f"{TASKS}a/delete/", {"post": "yes"})
+    with pytest.raises(TaskNotFound):
+        get_task("a")
+    assert not LogEntry.objects.filter(agent="a").exists()
+    assert HistoryEntry.objects.filter(object_id="a", action_flag=3).exists()
+
+
+def test_deletes_many_that_wait_for_each_other_and_leaves_what_runs(
+    boss: Client, claimed: Claimed, submit: Submit
+) -> None:
+    claimed("runs")
+    submit("b")
+    submit("c", "b")
+    chosen = {"action": "delete_selected", "_selected_action": ["runs", "b", "c"], "post": "yes"}
+    assert "is running and cannot be deleted" in said(boss, TASKS, chosen)
+    assert Task.objects.count() == 3
+    said(boss, TASKS, {**chosen, "_selected_action": ["b"]})
+    assert Task.objects.count() == 3
+    said(boss, TASKS, {**chosen, "_selected_action": ["b", "c"]})
+    assert list(Task.objects.values_list("pk", flat=True)) == ["runs"]
+    deleted = HistoryEntry.objects.filter(action_flag=3).values_list("object_id", flat=True)
+    assert set(deleted) == {"b", "c"}
+
+
+def test_exports_what_is_chosen_and_no_formula(boss: Client, submit: Submit) -> None:
+    submit("a", description="=1+1")
+    submit("b", priority=Priority.HIGH)
+    chosen = {"_selected_action": ["a", "b"]}
+    as_json = boss.post(TASKS, {"action": "export_json", **chosen})
+    tasks = {task["id"]: task for task in json.loads(as_json.getvalue())}
+    assert tasks["b"]["priority"] == "high"
+    rows = list(
+        csv.DictReader(io.StringIO(boss.post(TASKS, {"action": "export_csv", **chosen}).getvalue().decode()))
+    )
+    assert {row["id"]: row["description"] for row in rows}["a"] == "'=1+1"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        *(("status__exact=failed", {"bad"}), ("status=failed", {"bad"})),
+        *(("priority=2", {"urgent"}), ("type=docs", {"urgent"}), ("host=builder", {"bad"})),
+        *(("q=urg", {"urgent"}), ("q=special", {"urgent"}), ("age=hour", {"bad", "urgent"})),
+        ("agent=opencode", {"bad", "urgent"}),
+    ],
+)
+def test_filters_and_searches(
+    boss: Client, submit: Submit, claimed: Claimed, query: str, found: set[str]
+) -> None:
+    fail(claimed("bad"))
+    submit("urgent", priority=Priority.HIGH, type="docs", description="something special")
+    if query == "priority=2":
+        query = "priority__exact=2"
+    elif query == "status=failed":
+        query = "status__exact=failed&priority__exact=1"
+    page = boss.get(f"{TASKS}?{query}").content.decode()
+    assert {name for name in ("bad", "urgent") if f">{name}<" in page} == found
+
+
+def test_the_list_asks_as_often_for_hundreds_of_tasks_as_for_a_few(
+    boss: Client, submit: Submit, claimed: Claimed
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert boss.get(TASKS).status_code == 200
+        assert not [query for query in captured if "monitoring_logentry" in query["sql"]]
+        return len(captured)
+
+    claimed("run-0")
+    submit("wait-0", "run-0")
+    few = queries()
+    for number in range(1, 150):
+        submit(f"wait-{number}", f"wait-{number - 1}")
+        submit(f"free-{number}")
+    services.claim("builder", 100)
+    assert queries() <= few
+    assert few <= 20
+
+
+def test_logs_are_never_counted(boss: Client, claimed: Claimed) -> None:
+    run = claimed("a")
+    LogEntry.objects.bulk_create(
+        LogEntry(level="info", message=f"line {n}", agent="a", run_id=run.pk) for n in range(600)
+    )
+    with CaptureQueriesContext(connection) as captured:
+        for url in (
+            "/admin/monitoring/logentry/?p=3",
+            "/admin/monitoring/logentry/?q=a&level__exact=info",
+            f"{TASKS}a/change/",
+            f"{TASKS}a/delete/",
+            f"/admin/tasks/run/{run.pk}/change/",
+        ):
+            assert boss.get(url).status_code == 200, url
+    about_logs = [query["sql"] for query in captured if "monitoring_logentry" in query["sql"]]
+    assert about_logs
+    assert not [sql for sql in about_logs if "COUNT(" in sql]
+
+
+def test_reads_a_runs_log_forward_backward_by_level_and_as_a_file(boss: Client, claimed: Claimed) -> None:
+    run, other = claimed("a"), claimed("b")
+    LogEntry.objects.bulk_create(
+        LogEntry(level="error" if n == 7 else "info", message=f"line {n}", agent="a", run_id=run.pk)
+        for n in range(700)
+    )
+    LogEntry.objects.create(level="info", message="not ours", agent="b", run_id=other.pk)
+    url = f"/admin/tasks/run/{run.pk}/log"
+    last = boss.get(f"{url}.json").json()
+    assert [last["entries"][0]["message"], last["entries"][-1]["message"]] == ["line 200", "line 699"]
+    older = boss.get(f"{url}.json", {"before": last["entries"][0]["id"]}).json()
+    assert [entry["message"] for entry in older["entries"]] == [f"line {n}" for n in range(200)]
+    newer = boss.get(f"{url}.json", {"after": last["entries"][-2]["id"]}).json()
+    assert [entry["message"] for entry in newer["entries"]] == ["line 699"]
+    errors = boss.get(f"{url}.json", {"level": "warn"}).json()["entries"]
+    assert [entry["message"] for entry in errors] == ["line 7"]
+    assert boss.get(f"{url}.json", {"after": "x"}).status_code == 400
+    text = boss.get(f"{url}.txt").getvalue().decode()
+    assert len(text.splitlines()) == 700
+    assert "not ours" not in text
+
+
+def test_one_tasks_page_says_everything_about_it(boss: Client, claimed: Claimed, submit: Submit) -> None:
+    run = claimed("a")
+    Run.objects.filter(pk=run.pk).update(cost=Decimal("1.25"), tokens_input=4321)
+    fail(run)
+    submit("b", "a")
+    page = boss.get(f"{TASKS}a/change/").content.decode()
+    for words in ("no key", "check the key, its rights and its credit", "$1.25", "4321", ">b<", "/retry/"):
+        assert words in page, words
+    assert "/cancel/" not in page
+    assert "blocked" in boss.get(f"{TASKS}b/change/").content.decode()
+
+
+def test_the_front_page_shows_work_failures_load_and_who_is_silent(boss: Client, claimed: Claimed) -> None:
+    Host.objects.update(last_seen_at=timezone.now() - timedelta(minutes=5))
+    assert "No worker has been heard from" in boss.get("/admin/").content.decode()
+    Host.objects.update(last_seen_at=timezone.now())
+    fail(claimed("broken"))
+    claimed("at-work")
+    page = boss.get("/admin/").content.decode()
+    assert "Beat has not been heard from" in page
+    assert ">broken<" in page
+    assert ">at-work<" in page
+    now = timezone.now()
+    numbers = {
+        field.name: 1
+        for field in ResourceSample._meta.fields
+        if field.name not in {"id", "host", "at", "stamp", "cpu_percent"}
+    }
+    ResourceSample.objects.create(
+        host="builder", at=now, stamp=int(now.timestamp()), cpu_percent=41.5, **numbers
+    )
+    page = boss.get("/admin/").content.decode()
+    assert "heard from" not in page
+    assert "41.5" in page
+
+
+def test_a_process_that_is_not_an_agent_any_more_is_left_alone(boss: Client, settings: Any) -> None:
+    seen = SeenAgent.objects.create(
+        host=settings.HOSTNAME, pid=1, create_time=1.0, kind="opencode", name="x", cmdline="opencode run",
+        status="s", memory_rss=1, memory_percent=0.1, cpu_percent=0.1,
+    )  # fmt: skip
+    url = f"/admin/processes/seenagent/{seen.pk}/end/"
+    assert "opencode run" in boss.get(url).content.decode()
+    assert "Process 1 has ended" in said(boss, url, {})
+    assert not Kill.objects.exists()
+
+
+def test_no_page_names_anything_outside_this_machine(boss: Client, claimed: Claimed) -> None:
+    run = claimed("a")
+    for url in (
+        *("/admin/", TASKS, f"{TASKS}add/", f"{TASKS}a/change/", f"{TASKS}a/delete/", f"{TASKS}a/history/"),
+        *("/admin/tasks/run/", f"/admin/tasks/run/{run.pk}/change/", "/admin/monitoring/logentry/"),
+        *("/admin/monitoring/resourcesample/", "/admin/processes/seenagent/", "/admin/processes/kill/"),
+        *("/admin/tasks/host/", "/admin/tasks/transition/", f"{TASKS}a/cancel/"),
+    ):
+        page = boss.get(url).content.decode()
+        assert EXTERNAL.findall(page) == [], url
+    assert EXTERNAL.findall(Client().get("/admin/login/").content.decode()) == []

@@ -1,0 +1,106 @@
+"""What becomes of runs that nobody has looked after, and of what they leave on the disk."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from monitoring.models import LogEntry
+from tasks import services
+from tasks.execution import adoption
+from tasks.execution.adoption import examine, remove_left_spool, still_in_flight
+from tasks.execution.launcher import dispatch
+from tasks.models import Run, RunState
+from tasks.selectors import get_task
+from tests.tasks.execution.conftest import Spooled
+
+HELLO = '{"type": "text", "timestamp": 1, "sessionID": "s", "part": {"text": "hello"}}\n'
+
+
+def test_loses_a_run_without_supervisor_and_exit_record_after_storing_what_it_wrote(spooled: Spooled) -> None:
+    followed = spooled(started="", stdout=HELLO + '{"half')
+    assert examine(followed) is False
+    assert (get_task("a").status, get_task("a").failure_reason) == ("failed", "lost")
+    assert LogEntry.objects.filter(message="hello").count() == 1
+
+
+def test_leaves_a_run_to_the_follower_that_has_an_exit_record(spooled: Spooled) -> None:
+    followed = spooled(started="", exit_json={"code": 0})
+    assert examine(followed) is True
+    assert get_task("a").status == "running"
+
+
+def test_leaves_a_run_alone_that_may_be_just_being_launched(spooled: Spooled) -> None:
+    assert examine(spooled()) is True
+    assert get_task("a").status == "running"
+
+
+def test_launches_a_run_again_whose_launch_was_interrupted(spooled: Spooled, settings: Any) -> None:
+    settings.OPENCODE_BIN = "/nowhere/opencode"
+    followed = spooled()
+    Run.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    followed.run.refresh_from_db()
+    examine(followed)
+    # The launch was tried: what it found is that no agent is installed here.
+    assert get_task("a").failure_reason == "not_installed"
+
+
+def test_loses_a_running_run_whose_spool_directory_is_gone(spooled: Spooled) -> None:
+    followed = spooled()
+    Run.objects.update(created_at=timezone.now() - timedelta(minutes=1), state=RunState.RUNNING)
+    followed.run.refresh_from_db()
+    assert examine(followed) is False
+    assert get_task("a").failure_reason == "lost"
+
+
+def test_takes_a_run_that_somebody_else_has_ended_as_ended(spooled: Spooled) -> None:
+    followed = spooled(started="")
+    services.lose(followed.run)
+    assert still_in_flight(followed) is False
+
+
+def test_fails_a_task_at_once_whose_agent_is_not_installed(db: None, settings: Any, tmp_path: Any) -> None:
+    settings.RUNS_DIR, settings.OPENCODE_BIN = tmp_path, "/nowhere/opencode"
+    services.report_host(settings.HOSTNAME, slots=1, pid=1, started_at=timezone.now(), agents={})
+    services.submit(services.NewTask(id="a", type="testing", description="d"))
+    assert dispatch() == 1
+    task = get_task("a")
+    assert (task.status, task.failure_reason) == ("failed", "not_installed")
+    assert "install" in task.error.lower()
+
+
+def test_fails_a_task_whose_working_directory_has_gone_since(db: None, settings: Any, tmp_path: Any) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    settings.RUNS_DIR, settings.PROJECT_DIR, settings.ALLOWED_ROOTS = tmp_path / "runs", project, [project]
+    settings.OPENCODE_BIN = "/bin/true"
+    services.report_host(settings.HOSTNAME, slots=1, pid=1, started_at=timezone.now(), agents={})
+    services.submit(services.NewTask(id="a", type="testing", description="d"))
+    project.rename(tmp_path / "elsewhere")
+    dispatch()
+    assert get_task("a").failure_reason == "working_dir"
+
+
+@pytest.mark.parametrize("age", [0.0, 2 * adoption.SPOOL_PATIENCE])
+def test_prunes_old_spool_directories_that_no_run_owns(spooled: Spooled, settings: Any, age: float) -> None:
+    followed = spooled(stdout="x")
+    left = settings.RUNS_DIR / str(uuid.uuid4())
+    other = settings.RUNS_DIR / "somebody's notes"
+    for path in (left, other):
+        path.mkdir()
+    for path in (left, other, followed.directory):
+        os.utime(path, (time.time() - age,) * 2)
+    assert remove_left_spool() == (1 if age else 0)
+    assert left.exists() is (age == 0)
+    assert other.exists()
+    assert followed.directory.exists()
+    followed.run.task.delete()
+    os.utime(followed.directory, (1, 1))
+    remove_left_spool()
+    assert not followed.directory.exists()
