@@ -1,12 +1,10 @@
-"""What every test may rely on: an own data directory, real binaries or a told reason, and no silent skips."""
+"""What every test may rely on: real binaries or a told reason, a database of its own, and no silent skips."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
-import signal
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -14,46 +12,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-OURS = ("OPENCODE_", "DJANGO_")
-"""Beginnings of the variables that would let the developer's own installation into the tests."""
-KEPT = {"OPENCODE_BIN", "OPENCODE_TEST_POSTGRES", "OPENCODE_TEST_REDIS", "OPENCODE_TEST_DATABASE"}
 OPENCODE = os.environ.get("OPENCODE_BIN") or shutil.which("opencode")
 POSTGRES = os.environ.get("OPENCODE_TEST_POSTGRES", "postgres://postgres@127.0.0.1:5432")
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "0") not in {"", "0"}
-# Short and directly below the system's own directory: a Unix socket's path may have no more than 103 bytes.
-SESSION_DIR = Path(tempfile.mkdtemp(prefix="oc-tests-")).resolve()
-
-
-def _isolate() -> None:
-    """Runs before pytest-django loads the settings; children of the tests inherit it."""
-    for name in list(os.environ):
-        if name.startswith(OURS) and name not in KEPT:
-            del os.environ[name]
-    for name in ("DATABASE_URL", "REDIS_URL", "DEBUG"):
-        os.environ.pop(name, None)
-    if url := os.environ.get("OPENCODE_TEST_DATABASE"):
-        os.environ["DATABASE_URL"] = url
-    os.environ |= {
-        "DJANGO_SETTINGS_MODULE": "opencode_site.settings",
-        "OPENCODE_DATA_DIR": str(SESSION_DIR / "data"),
-        "OPENCODE_ENV_FILE": str(SESSION_DIR / "no.env"),
-        "SECRET_KEY": secrets.token_urlsafe(50),
-    }
-
-
-def _heed_signals() -> None:
-    """A shell starts what it puts into the background with SIGINT and SIGQUIT ignored; so do children."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for signum in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(signum, signal.SIG_DFL)
-
-
-_isolate()
-_heed_signals()
-
-
-def pytest_unconfigure() -> None:
-    shutil.rmtree(SESSION_DIR, ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)
