@@ -59,13 +59,14 @@ class HostUpkeep(threading.Thread):
         self._woken.set()
 
     def run(self) -> None:
-        for everything in self._occasions():
-            close_old_connections()
+        while not self._stopping.is_set():
             try:
-                self._look(everything=everything)
+                for everything in self._occasions():
+                    close_old_connections()
+                    self._look(everything=everything)
             except Exception:
-                # The database or the disk may be away, or one run be odd: the thread must outlive both.
-                # Nothing is lost by looking again, and the cause is in the log each time.
+                # The database or the disk may be away, the kernel out of watches, or one run be odd: the
+                # thread must outlive them all. Nothing is lost by looking again, and the log says why.
                 logger.exception("the host's upkeep could not do its work; it goes on")
                 connection.close()
                 self._stopping.wait(UPKEEP_INTERVAL)
@@ -83,6 +84,8 @@ class HostUpkeep(threading.Thread):
 
     def _spool_changes(self) -> Iterator[bool]:
         until = time.monotonic() + UPKEEP_INTERVAL
+        # A run that another thread has claimed may have no spool yet, and on a new host there is none at all.
+        settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in watch(
             settings.RUNS_DIR,
             watch_filter=None,
