@@ -225,7 +225,8 @@ if "sqlite3" in DATABASES["default"]["ENGINE"]:
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
-        "init_command": "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON;",
+        # Nothing that would take a lock: this is a part of opening each connection.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON;",
     }
     # SQLite gives its journals the mode of the database.
     if DATABASES["default"]["NAME"] == str(DATA_DIR / "db.sqlite3"):

@@ -66,7 +66,7 @@ def test_sends_nothing_to_what_the_judge_refuses(start: Start) -> None:
         process.wait(0.2)
 
 
-@pytest.mark.parametrize("pid", [1, 0, -1, -os.getpid()])
+@pytest.mark.parametrize("pid", [1, 0, -1, -os.getpid()], ids=["init", "0", "-1", "our group"])
 def test_refuses_pids_that_are_no_process_of_an_agent(pid: int) -> None:
     with pytest.raises(NotAllowed):
         end_process(pid, signum=signal.SIGTERM, grace=1, judge=anybody)

@@ -1,0 +1,29 @@
+"""SQLite as the settings open it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+
+@pytest.mark.django_db(transaction=True)
+def test_opens_a_connection_while_somebody_writes() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("a PostgreSQL server opens connections whatever its transactions do")
+    counted = threading.Event()
+
+    def read() -> None:
+        assert User.objects.count() == 0
+        counted.set()
+        connection.close()
+
+    with transaction.atomic():
+        User.objects.create_user("somebody")
+        reader = threading.Thread(target=read)
+        reader.start()
+        # Well below the 30 s that a connection waits for a lock.
+        assert counted.wait(10)
+    reader.join()
