@@ -20,8 +20,9 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 serve: $(VENV)/base.stamp
 	@exec $(BIN)/python manage.py serve $(ARGS)
 
+# Each test module stays with one worker, so that its tests share the server that they start.
 test: lint
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope $(ARGS)
 
 ROUNDS ?= 200
 chaos: $(VENV)/dev.stamp

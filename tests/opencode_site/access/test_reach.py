@@ -199,6 +199,7 @@ def refusal_of_old_tls(port: int) -> str:
     return str(refused.value)
 
 
+@pytest.mark.alone
 def test_bounds_the_memory_of_a_slow_reader_behind_tls(certificates: Certificates) -> None:
     files: dict[str, Any] = {
         "OPENCODE_TLS_CERT": str(certificates.chain),

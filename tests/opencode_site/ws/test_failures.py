@@ -17,6 +17,8 @@ from opencode_site.ws.errors import Code, unexpected
 from tests.support.client import Client, Message
 from tests.support.stack import Stack
 
+pytestmark = pytest.mark.alone
+
 LIST = {"type": "list_tasks"}
 
 

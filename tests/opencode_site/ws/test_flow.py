@@ -18,6 +18,8 @@ from tests.support.client import Client
 from tests.support.raw import CLOSE, PING, TEXT, RawClient, close_code, frame
 from tests.support.stack import Stack
 
+pytestmark = pytest.mark.alone
+
 MB = 1_000_000
 SUBSCRIBE = {"type": "subscribe_to_updates", "channels": ["log_entries"]}
 KEPT_BY_A_THREAD = 6
