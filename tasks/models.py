@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -13,8 +15,11 @@ from django_celery_beat.models import CrontabSchedule, IntervalSchedule
 from tasks.failures import FailureReason
 
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z"
+TASK_ID_RULE = "1 to 128 letters, digits or . _ : -, beginning with a letter or digit"
 SCHEDULE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 TASK_TYPE = r"^[a-z0-9]+(?:[_-][a-z0-9]+)*\Z"
+TASK_TYPE_RULE = "a lowercase slug of at most 64 characters, like testing or code-review"
+FILES_PATTERN_RULE = "a glob relative to the working directory, without .."
 MIN_TIMEOUT_MS = 1_000
 MAX_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 MAX_DESCRIPTION = 100_000
@@ -53,13 +58,29 @@ def _failure_reasons() -> list[tuple[str, str]]:
     return [(reason.value, reason.value.replace("_", " ")) for reason in FailureReason]
 
 
+def is_relative_glob(pattern: str) -> bool:
+    """Whether a pattern names nothing outside of the directory that it is used in."""
+    absolute = pattern.startswith(("/", "~", "\\")) or re.match(r"[A-Za-z]:", pattern)
+    return not absolute and ".." not in re.split(r"[/\\]", pattern)
+
+
+def validate_files_pattern(pattern: str) -> None:
+    """Raises `ValidationError` for what the protocol refuses, too."""
+    if not is_relative_glob(pattern):
+        raise ValidationError(f"Expected {FILES_PATTERN_RULE}.")
+
+
 class Work(models.Model):
     """What an agent is to do, and how."""
 
-    type = models.CharField(max_length=64, validators=[RegexValidator(TASK_TYPE)])
+    type = models.CharField(
+        max_length=64, validators=[RegexValidator(TASK_TYPE, f"Expected {TASK_TYPE_RULE}.")]
+    )
     priority = models.SmallIntegerField(choices=Priority, default=Priority.MEDIUM)
     description = models.TextField(max_length=MAX_DESCRIPTION)
-    files_pattern = models.CharField(max_length=MAX_FILES_PATTERN, blank=True)
+    files_pattern = models.CharField(
+        max_length=MAX_FILES_PATTERN, blank=True, validators=[validate_files_pattern]
+    )
     timeout_ms = models.BigIntegerField(
         null=True,
         blank=True,
@@ -117,7 +138,9 @@ class Schedule(Work):
 class Task(Work):
     """A piece of work for an agent. `tasks.services` is the only writer of its status."""
 
-    id = models.CharField(primary_key=True, max_length=128, validators=[RegexValidator(TASK_ID)])
+    id = models.CharField(
+        primary_key=True, max_length=128, validators=[RegexValidator(TASK_ID, f"Expected {TASK_ID_RULE}.")]
+    )
     schedule = models.ForeignKey(
         Schedule, on_delete=models.SET_NULL, null=True, editable=False, related_name="tasks"
     )

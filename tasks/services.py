@@ -30,6 +30,7 @@ from tasks.errors import InvalidField, LostRace, TaskAlreadyExists, TaskNotFound
 from tasks.events import TASK_STREAM, publish_agents, run_agent, status_event
 from tasks.failures import RETRYABLE, FailureReason, explain
 from tasks.models import (
+    FILES_PATTERN_RULE,
     FINISHED,
     Dependency,
     Host,
@@ -41,6 +42,7 @@ from tasks.models import (
     StopReason,
     Task,
     Transition,
+    is_relative_glob,
 )
 from tasks.paths import resolve_working_dir
 from tasks.queue import wake_hosts, wake_to_stop
@@ -465,6 +467,13 @@ def _checked_values(new: NewTask) -> dict[str, Any]:
             field="task.agent",
             value=agent,
             expected=list(AGENTS),
+        )
+    if not is_relative_glob(new.files_pattern):
+        raise InvalidField(
+            f"Invalid files_pattern value: '{new.files_pattern}'. Expected {FILES_PATTERN_RULE}",
+            field="task.files_pattern",
+            value=new.files_pattern,
+            expected=FILES_PATTERN_RULE,
         )
     return {
         "type": new.type,

@@ -37,4 +37,5 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         for key in queryset:
             revoke_key(key.prefix)
+            self.log_change(request, key, "Revoked.")
         self.message_user(request, f"{len(queryset)} API keys are revoked; their connections are closed.")

@@ -25,6 +25,7 @@ MINUTE_MS = 60_000
 FIELDS = {
     "task.agent": "agent",
     "task.dependencies": "waits_for",
+    "task.files_pattern": "files_pattern",
     "task.working_dir": "working_dir",
 }
 """Where the message of a refusal is shown, by the field that the lifecycle names."""

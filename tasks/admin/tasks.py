@@ -16,6 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -115,7 +116,12 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
     def what(self, obj: Any) -> str:
         """The id, and below it why the task waits or has failed."""
         why = str(obj.doing[1]) if obj.status != Status.RUNNING else ""
-        return format_html('{}<span class="oc-why" title="{}">{}</span>', obj.pk, why, why[:120])
+        return format_html(
+            '<span class="oc-id">{}</span><span class="oc-why" title="{}">{}</span>',
+            obj.pk,
+            why,
+            Truncator(why).words(20),
+        )
 
     @display(description="priority", ordering="priority", label={"high": "warning"})
     def priority_badge(self, obj: Task) -> str:
@@ -123,6 +129,9 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
 
     @display(description="progress")
     def bar(self, obj: Task) -> str:
+        """Nothing where nothing is known: progress is what the agent's own list of things to do tells."""
+        if not obj.progress:
+            return "–"
         return format_html(
             '<progress class="oc-bar" max="100" value="{0}" aria-label="Progress of {1}"></progress> {0} %',
             obj.progress,

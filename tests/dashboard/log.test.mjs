@@ -131,3 +131,40 @@ test("reads everything when asked, page by page", async () => {
   assert.equal(book.records.length, 4321);
   assert.equal(book.hasOlder, false);
 });
+
+test("keeps what came live while too much was missed to close the gap", async () => {
+  const stored = entries(1, 600);
+  const connection = serving(stored);
+  const book = new LogBook();
+  const reader = new LogReader({ connection, book, taskId: "t" });
+  await reader.join(() => {});
+  reader.disconnected();
+  stored.push(...entries(601, 30_000));
+  let live = 30_000;
+  const { request } = connection;
+  connection.request = async (message) => {
+    const reply = await request(message);
+    live += 1;
+    book.add([entry(live)]);
+    return reply;
+  };
+  await reader.join(() => {});
+  assert.ok(live > 30_010);
+  assert.equal(book.newestId, live);
+  assert.deepEqual(ids(book), entries(book.oldestId, live).map(({ id }) => id));
+  assert.equal(book.hasOlder, true);
+});
+
+test("lays older lines out as if they had been there from the start", () => {
+  const whole = new LogBook();
+  const parts = new LogBook();
+  const all = entries(1, 300).map((line) => ({ ...line, level: line.id % 3 ? "info" : "debug", message: "word ".repeat(line.id % 70) }));
+  for (const book of [whole, parts]) book.filter({ level: "info" });
+  whole.add(all);
+  for (const part of [all.slice(200), all.slice(100, 200), all.slice(0, 100)]) parts.add(part);
+  assert.deepEqual(ids(parts), ids(whole));
+  assert.equal(parts.rowTotal, whole.rowTotal);
+  for (let row = 0; row < whole.rowTotal; row += 1) {
+    assert.deepEqual([parts.at(row).record.id, parts.at(row).line], [whole.at(row).record.id, whole.at(row).line]);
+  }
+});

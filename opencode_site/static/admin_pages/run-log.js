@@ -32,6 +32,7 @@ async function read(bounds) {
 function line(entry) {
   const item = document.createElement("li");
   item.className = entry.level;
+  item.dataset.id = entry.id;
   item.textContent = `${entry.time.slice(11, 19)} ${entry.level.padEnd(5)} ${plain(entry.message)}`;
   return item;
 }
@@ -68,7 +69,11 @@ function show(page, first) {
     oldest = page.entries[0]?.id ?? 0;
     older.hidden = !page.full;
   }
-  while (list.childElementCount > KEPT) list.firstElementChild.remove();
+  if (list.childElementCount > KEPT) {
+    while (list.childElementCount > KEPT) list.firstElementChild.remove();
+    oldest = Number(list.firstElementChild.dataset.id);
+    older.hidden = false;
+  }
   if (first || atEnd) box.scrollTop = box.scrollHeight;
   state.textContent = page.ended ? page.state : `${page.state} · live`;
   // Badges, runs and buttons belong to the end of the run too.
@@ -77,8 +82,11 @@ function show(page, first) {
 }
 
 older.addEventListener("click", async () => {
+  const [mine, before] = [generation, oldest];
   try {
-    const page = await read({ before: oldest });
+    const page = await read({ before });
+    // Of another level, or joined to lines that have been taken away meanwhile.
+    if (mine !== generation || before !== oldest) return;
     const height = box.scrollHeight;
     list.prepend(...page.entries.map(line));
     oldest = page.entries[0]?.id ?? oldest;

@@ -45,12 +45,13 @@ export class LogBook {
     const fresh = entries.filter((entry) => Number.isFinite(entry.id)).sort((one, other) => one.id - other.id).map(prepared);
     if (!fresh.length) return { added: 0, moved: 0 };
     if (fresh[0].id > this.newestId) return this.#append(withoutDoubles(fresh));
+    if (fresh.at(-1).id < this.oldestId) return this.#prepend(withoutDoubles(fresh));
     return this.#merge(fresh);
   }
 
-  /** Forgets everything: what comes now is not joined to what was there. */
-  clear() {
-    this.records = [];
+  /** Forgets everything up to a record: what comes now is not joined to what was there. */
+  keepNewerThan(id) {
+    this.records = this.records.filter((record) => record.id > id);
     this.hasOlder = true;
     this.#rebuild();
   }
@@ -106,6 +107,20 @@ export class LogBook {
     const rowsWithAll = this.rowTotal;
     this.#rebuild();
     return { added: fresh.length, moved: Math.max(-rowsBefore, this.rowTotal - rowsWithAll) };
+  }
+
+  /** What scrolling up and "load all" do, again and again: only the new lines are laid out. */
+  #prepend(fresh) {
+    const [visible, starts] = [this.visible, this.#starts];
+    this.version += 1;
+    this.records = fresh.concat(this.records);
+    this.visible = [];
+    this.#starts = [0];
+    for (const record of fresh) if (this.#passes(record)) this.#show(record);
+    const moved = this.rowTotal;
+    this.visible = this.visible.concat(visible);
+    for (let place = 1; place < starts.length; place += 1) this.#starts.push(starts[place] + moved);
+    return { added: fresh.length, moved };
   }
 
   #merge(fresh) {

@@ -39,8 +39,9 @@ export class LogReader {
         return;
       }
     }
-    // Too much was missed to close the gap: what is shown must not look whole when it is not.
-    this.#book.clear();
+    // Too much was missed to close the gap: what is shown must not look whole when it is not. What came live
+    // while the pages were read joins on to the newest of them.
+    this.#book.keepNewerThan(pages[0].at(-1).id);
     this.#joinedTo = null;
     taken(this.#book.add(pages.flat()));
   }

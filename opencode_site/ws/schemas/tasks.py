@@ -10,23 +10,25 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from monitoring.events import Message, Timestamp
 from opencode_site.ws.schemas.basic import Input, Reply, Request, Whole
 from tasks.models import (
+    FILES_PATTERN_RULE,
     MAX_DESCRIPTION,
     MAX_FILES_PATTERN,
     MAX_RETRIES,
     MAX_TIMEOUT_MS,
     MIN_TIMEOUT_MS,
     TASK_ID,
+    TASK_ID_RULE,
     TASK_TYPE,
+    TASK_TYPE_RULE,
     Run,
     Status,
     Task,
+    is_relative_glob,
 )
 
 PriorityName = Literal["low", "medium", "high"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
 MAX_DEPENDENCIES = 1000
-TASK_ID_RULE = "1 to 128 letters, digits or . _ : -, beginning with a letter or digit"
-TASK_TYPE_RULE = "a lowercase slug of at most 64 characters, like testing or code-review"
 
 
 def _no_nul(text: str) -> str:
@@ -48,12 +50,8 @@ def _task_type(value: Any) -> Any:
 
 
 def _relative_glob(pattern: str) -> str:
-    if (
-        pattern.startswith(("/", "~"))
-        or ".." in re.split(r"[/\\]", pattern)
-        or re.match(r"[A-Za-z]:", pattern)
-    ):
-        raise ValueError("a glob relative to the working directory, without ..")
+    if not is_relative_glob(pattern):
+        raise ValueError(FILES_PATTERN_RULE)
     return pattern
 
 

@@ -327,3 +327,5 @@ def test_revokes_a_key_in_the_admin(guarded: Stack) -> None:
         )
         assert answer.status == (302 if revoked else 403)
         assert handshake(guarded, **bearer(key)) == (401 if revoked else 101)
+    history = "select change_message from django_admin_log where object_id = "
+    assert guarded.query(f"{history}'{pk}'") == [("Revoked.",)]

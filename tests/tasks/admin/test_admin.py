@@ -26,7 +26,17 @@ from tasks import services
 from tasks.agents.base import Exit, Verdict
 from tasks.errors import TaskNotFound
 from tasks.failures import FailureReason
-from tasks.models import Host, Priority, Run, Status, StopReason, Task
+from tasks.models import (
+    FILES_PATTERN_RULE,
+    TASK_ID_RULE,
+    TASK_TYPE_RULE,
+    Host,
+    Priority,
+    Run,
+    Status,
+    StopReason,
+    Task,
+)
 from tasks.selectors import dependency_ids, get_task
 
 Submit = Callable[..., Task]
@@ -110,6 +120,21 @@ def test_edits_while_pending_and_refuses_a_circle(boss: Client, submit: Submit) 
     boss.post(f"{TASKS}a/change/", form("a", description="new words"))
     assert get_task("a").description == "new words"
     assert HistoryEntry.objects.filter(object_id="a", action_flag=2).count() == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("files_pattern", "/etc/*", FILES_PATTERN_RULE),
+        ("files_pattern", "../../*", FILES_PATTERN_RULE),
+        ("type", "Not A Slug", TASK_TYPE_RULE),
+        ("id", "--help", TASK_ID_RULE),
+    ],
+)
+def test_refuses_what_the_protocol_refuses(boss: Client, field: str, value: str, rule: str) -> None:
+    page = boss.post(f"{TASKS}add/", {**form("a"), field: value}).content.decode()
+    assert f"Expected {rule}." in page
+    assert not Task.objects.exists()
 
 
 def test_does_not_edit_what_runs(boss: Client, claimed: Claimed) -> None:

@@ -14,6 +14,7 @@ const ROW_HEIGHT = 20;
 const NEAR_TOP = 400;
 const WIDE = 640;
 const BATCH = 100;
+const RETRY = 5_000;
 const LETTERS = { debug: "D", info: "I", warn: "W", error: "E" };
 
 export class LogView {
@@ -30,12 +31,15 @@ export class LogView {
   #unseen = 0;
   #waiting = [];
   #timer = 0;
+  #retry = 0;
+  #toasts;
   #resized;
   #selected = null;
   #joined = false;
 
   constructor({ taskId, connection, toasts }) {
     this.#taskId = taskId;
+    this.#toasts = toasts;
     this.#reader = new LogReader({ connection, book: this.#book, taskId });
     this.#jump = h("button", { class: "button small primary log-jump", type: "button", hidden: true, onclick: () => this.follow() }, icon("down"), h("span", {}, "Newest"));
     this.#tools = new LogTools({ taskId, book: this.#book, reader: this.#reader, toasts,
@@ -52,17 +56,27 @@ export class LogView {
 
   /** Reads what is stored and joins what comes live; also after a reconnect. */
   async join() {
+    clearTimeout(this.#retry);
     try {
       await this.#reader.join((change) => this.#changed(change));
       this.#joined = true;
     } catch (error) {
       // After a lost connection it is read again as soon as there is one.
-      if (error.code !== Code.CONNECTION_LOST) setText(this.#notice, `The log cannot be read: ${error.message}`);
+      if (error.code !== Code.CONNECTION_LOST) this.#failed(error);
     }
     this.#showNotice();
   }
 
+  /** Lines may be missing before those that come live: said where one sees it, and read again. */
+  #failed(error) {
+    setText(this.#notice, `The log cannot be read: ${error.message}`);
+    if (this.#book.visible.length) this.#toasts.failed(`Lines of the log may be missing, it is read again: ${error.message}`);
+    this.#reader.disconnected();
+    this.#retry = setTimeout(() => this.join(), RETRY);
+  }
+
   disconnected() {
+    clearTimeout(this.#retry);
     this.#reader.disconnected();
   }
 
@@ -84,6 +98,7 @@ export class LogView {
 
   destroy() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#retry);
     this.#resized.disconnect();
     this.#tools.destroy();
     this.#list.destroy();
