@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
@@ -13,8 +14,8 @@ from monitoring import upkeep
 from monitoring.models import LogEntry
 from tasks import services
 from tasks.errors import TaskError
-from tasks.events import TASK_STREAM
-from tasks.models import FINISHED, AgentState, Dependency, Status, Task, Transition
+from tasks.events import AGENT_STREAM
+from tasks.models import FINISHED, AgentState, Dependency, Status, Task
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +41,18 @@ def prune(*, now: datetime | None = None, dry_run: bool = False) -> Pruned:
     logs, samples, tasks = _old_logs(now), upkeep.old_samples(now), _old_tasks(now)
     if dry_run:
         return Pruned(logs=logs.count(), samples=samples.count(), tasks=tasks.count())
-    AgentState.objects.filter(at__lt=now - AGENT_STATES_KEPT).delete()
+    _forget_agents(now - AGENT_STATES_KEPT)
     return Pruned(
         logs=upkeep.prune_logs(logs), samples=upkeep.prune_samples(samples), tasks=_delete_tasks(tasks)
     )
+
+
+def _forget_agents(until: datetime) -> None:
+    with transaction.atomic():
+        old = list(AgentState.objects.filter(at__lt=until).values_list("pk", flat=True))
+        if old:
+            AGENT_STREAM.note_pruned(max(old))
+            AgentState.objects.filter(pk__in=old).delete()
 
 
 def _old_logs(now: datetime) -> QuerySet[LogEntry]:
@@ -76,12 +85,9 @@ def _delete_tasks(tasks: QuerySet[Task]) -> int:
 
 
 def _delete(task_id: str) -> bool:
-    newest = Transition.objects.filter(task_id=task_id).order_by("-pk").values_list("pk", flat=True).first()
     try:
         services.delete(task_id)
     except TaskError as error:
         logger.info("task %s is kept: %s", task_id, error.message)
         return False
-    if newest is not None:
-        TASK_STREAM.note_pruned(newest)
     return True

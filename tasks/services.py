@@ -15,10 +15,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Max
 from django.utils import timezone
 
 from monitoring.events import Channel
-from monitoring.logbook import record
+from monitoring.logbook import LOG_STREAM, record
 from monitoring.models import Level, LogEntry
 from monitoring.publish import publish
 from processes.models import Kill, KillOutcome
@@ -172,7 +173,12 @@ def delete(task_id: str) -> None:
         task = _locked(task_id)
         if why := why_not_delete(task):
             raise _wrong_status(task, why, ["pending", *FINISHED])
-        LogEntry.objects.filter(agent=task_id).delete()
+        lines = LogEntry.objects.filter(agent=task_id)
+        # Who resumes from before these rows is told that some are missing.
+        for stream, rows in ((LOG_STREAM, lines), (TASK_STREAM, task.transitions.all())):
+            if newest := rows.aggregate(newest=Max("pk"))["newest"]:
+                stream.note_pruned(newest)
+        lines.delete()
         task.delete()
 
 
@@ -182,6 +188,13 @@ def cancel(task_id: str) -> Task:
     The status of a running task becomes `cancelled` when no process of its run is left. Raises
     `TaskNotFound`, and `InvalidField` for a task that has finished.
     """
+    while (task := _cancel_once(task_id)) is None:
+        pass
+    return task
+
+
+def _cancel_once(task_id: str) -> Task | None:
+    """None if the run has ended between two looks: what is to be done now is to be seen anew."""
     with transaction.atomic():
         if Task.objects.filter(pk=task_id, status=Status.PENDING).update(
             status=Status.CANCELLED, completed_at=timezone.now(), not_before=None
@@ -194,7 +207,10 @@ def cancel(task_id: str) -> Task:
             raise _wrong_status(
                 task, f"Task '{task_id}' is {task.status} and cannot be cancelled", ["pending", "running"]
             )
-        run = task.runs.exclude(state=RunState.ENDED).get()
+        # The task is not locked first: whoever ends a run locks that before its task.
+        run = task.runs.exclude(state=RunState.ENDED).first()
+        if run is None:
+            return None
         Run.objects.filter(pk=run.pk, stop_reason="").update(stop_reason=StopReason.CANCELLED)
         wake_to_stop(run.host, str(run.pk))
     return task

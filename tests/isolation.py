@@ -14,7 +14,7 @@ from pathlib import Path
 
 OURS = ("OPENCODE_", "DJANGO_")
 """Beginnings of the variables that would let the developer's own installation into the tests."""
-KEPT = {"OPENCODE_BIN", "OPENCODE_TEST_POSTGRES", "OPENCODE_TEST_REDIS", "OPENCODE_TEST_DATABASE"}
+KEPT = {"OPENCODE_BIN", "OPENCODE_TEST_POSTGRES", "OPENCODE_TEST_DATABASE"}
 # Short and directly below the system's own directory: a Unix socket's path may have no more than 103 bytes.
 SESSION_DIR = Path(tempfile.mkdtemp(prefix="oc-tests-")).resolve()
 

@@ -36,8 +36,8 @@ class Beat(threading.Thread):
     def run(self) -> None:
         self._app.set_current()
         while not self._stopping.is_set():
-            close_old_connections()
             try:
+                close_old_connections()
                 self._follow_schedule()
             except Exception:
                 logger.exception("the schedule broke; it is taken up again in %g s", RETRY_AFTER)

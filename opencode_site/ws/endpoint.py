@@ -56,11 +56,15 @@ class Endpoint:
         beats = 0
         while True:
             await asyncio.sleep(ConnectionLimit.BEAT)
-            await self._connections.beat()
-            await self._dismiss()
             beats += 1
-            if beats % METRICS_BEATS == 0:
-                await self._write_metrics()
+            try:
+                await self._connections.beat()
+                await self._dismiss()
+                if beats % METRICS_BEATS == 0:
+                    await self._write_metrics()
+            except Exception:
+                # Without the next beat nobody's revoked key would close its connections.
+                logger.exception("a beat of the connections failed; the next one comes")
 
     async def _dismiss(self) -> None:
         """Closes the connections whose key or login has ended meanwhile, wherever that was decided.

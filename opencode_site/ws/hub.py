@@ -63,12 +63,15 @@ class Hub:
         before = {channel for channel, listeners in self._listeners.items() if listener in listeners}
         if before == needed:
             return
-        self._assign(listener, needed)
-        try:
-            await self._settle()
-        except AnyDatabaseError:
-            self._assign(listener, before & needed)
-            raise
+        self._assign(listener, before & needed)
+        # Who comes waits for its turn: while others catch up it would hear what lies before its beginning.
+        async with self._lock:
+            self._assign(listener, needed)
+            try:
+                await self._settle()
+            except AnyDatabaseError:
+                self._assign(listener, before & needed)
+                raise
 
     def _assign(self, listener: Listener, needed: AbstractSet[Channel]) -> None:
         for channel, listeners in self._listeners.items():
@@ -78,16 +81,15 @@ class Hub:
                 listeners.discard(listener)
 
     async def _settle(self) -> None:
-        async with self._lock:
-            wanted = {channel for channel, listeners in self._listeners.items() if listeners}
-            for channel in self._positions.keys() - wanted:
-                del self._positions[channel]
-                await self._leave(channel)
-            new = wanted - self._positions.keys()
-            if new:
-                # First the group and then the position: what comes between is told by both, and heard once.
-                await self._join(new)
-                self._positions.update(await streams.heads(new))
+        wanted = {channel for channel, listeners in self._listeners.items() if listeners}
+        for channel in self._positions.keys() - wanted:
+            del self._positions[channel]
+            await self._leave(channel)
+        new = wanted - self._positions.keys()
+        if new:
+            # First the group and then the position: what comes between is told by both, and heard once.
+            await self._join(new)
+            self._positions.update(await streams.heads(new))
 
     async def _join(self, channels: AbstractSet[Channel]) -> None:
         """Enters the channels' groups; where that fails, `_poll` tries again and finds what it missed."""
@@ -117,7 +119,13 @@ class Hub:
 
     async def _receive(self, layer: Any) -> None:
         while True:
-            message = await layer.receive(self._name)
+            try:
+                message = await layer.receive(self._name)
+            except Exception:
+                # Meanwhile updates are read from the database, by `_poll`.
+                logger.exception("the broker could not be listened to; it is tried again in %g s", POLL)
+                await asyncio.sleep(POLL)
+                continue
             try:
                 if message.get("type") == "event.deliver":
                     await self._hand_out(Channel(message["channel"]), message["after"], message["events"])

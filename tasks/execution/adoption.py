@@ -38,17 +38,22 @@ def examine(followed: Followed) -> bool:
     run, directory = followed.run, followed.directory
     if supervisor.is_alive(directory):
         return True
-    if (directory / supervisor.EXIT).exists():
+    if _has_exit_record(followed):
         return True  # the follower ends it
     if not (directory / supervisor.STARTED).exists():
-        return _relaunch(run)
+        return _relaunch(followed)
     # The supervisor may have ended between the two looks above.
-    if (directory / supervisor.EXIT).exists() or supervisor.is_alive(directory):
+    if _has_exit_record(followed) or supervisor.is_alive(directory):
         return True
     _end_orphans(followed)
     followed.drain()
     services.lose(run)
     return False
+
+
+def _has_exit_record(followed: Followed) -> bool:
+    """Whether the follower can end the run: by a whole record. A damaged one is none."""
+    return supervisor.read_json(followed.directory / supervisor.EXIT) is not None
 
 
 def _end_orphans(followed: Followed) -> None:
@@ -63,10 +68,12 @@ def _end_orphans(followed: Followed) -> None:
     logger.error("run %s: some orphans could not be ended", run.pk)
 
 
-def _relaunch(run: Run) -> bool:
+def _relaunch(followed: Followed) -> bool:
+    run = followed.run
     if timezone.now() - run.created_at < LAUNCH_PATIENCE:
         return True
     if run.state != RunState.STARTING:
+        _end_orphans(followed)
         services.lose(run, f"The spool directory of the run is gone from {run.host}.")
         return False
     logger.warning("the launch of run %s was interrupted: launching it again", run.pk)
@@ -75,12 +82,13 @@ def _relaunch(run: Run) -> bool:
 
 
 def carry_out_stop(run: Run) -> None:
-    """Passes on a stop that the run's row asks for; asking twice does no harm."""
+    """Passes on a stop that the run's row asks for; asking twice does no harm.
+
+    It is asked until the run has ended: whoever wrote the order may have died before it sent the signal.
+    """
     directory = run_dir(run)
-    order = supervisor.read_json(directory / supervisor.STOP)
-    if order is not None and order.get("reason") == run.stop_reason:
-        return
-    supervisor.request_stop(directory, reason=run.stop_reason)
+    order = supervisor.read_json(directory / supervisor.STOP) or {}
+    supervisor.request_stop(directory, reason=run.stop_reason, force=bool(order.get("force")))
 
 
 def stop_run(run_id: str) -> None:
@@ -90,13 +98,32 @@ def stop_run(run_id: str) -> None:
         carry_out_stop(run)
 
 
+def end_disowned() -> None:
+    """Ends the agents here whose run has ended without them.
+
+    Another host declares the runs of a silent one lost, and may have started them anew meanwhile.
+    """
+    alive = {name for name in _spooled() if supervisor.is_alive(settings.RUNS_DIR / name)}
+    owned = Run.objects.filter(pk__in=alive).exclude(state=RunState.ENDED).values_list("pk", flat=True)
+    for name in alive - {str(pk) for pk in owned}:
+        directory = settings.RUNS_DIR / name
+        # With an exit record its supervisor is just about to go by itself.
+        if supervisor.read_json(directory / supervisor.EXIT) is None:
+            logger.warning("run %s has ended, and its agent goes on: it is ended", name)
+            supervisor.request_stop(directory, reason="lost")
+
+
+def _spooled() -> set[str]:
+    """The ids of the runs that have a spool directory here."""
+    try:
+        return {path.name for path in settings.RUNS_DIR.iterdir() if _is_uuid(path.name)}
+    except FileNotFoundError:
+        return set()
+
+
 def remove_left_spool() -> int:
     """Deletes the spool directories whose run is no longer in the database; returns how many."""
-    try:
-        names = [path.name for path in settings.RUNS_DIR.iterdir()]
-    except FileNotFoundError:
-        return 0
-    ids = {name for name in names if _is_uuid(name)}
+    ids = _spooled()
     kept = {str(pk) for pk in Run.objects.filter(pk__in=ids).values_list("pk", flat=True)}
     removed = 0
     for name in ids - kept:

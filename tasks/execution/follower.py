@@ -178,9 +178,12 @@ class Followed:
             self._stop(StopReason.FINISHED, "it had said that it is done and did not exit")
 
     def _stop(self, reason: StopReason, why: str) -> None:
-        if supervisor.read_json(self.directory / supervisor.STOP) is None:
+        order = supervisor.read_json(self.directory / supervisor.STOP)
+        if order is None:
             logger.warning("run %s of task %s is ended: %s", self.run.pk, self.run.task_id, why)
-            supervisor.request_stop(self.directory, reason=reason.value)
+            order = {"reason": reason.value}
+        # Again and again: whoever wrote the order may have died before it sent the signal.
+        supervisor.request_stop(self.directory, reason=order["reason"], force=bool(order.get("force")))
 
     def _with_launch_error(self, record: dict[str, object]) -> Report:
         if error := record.get("error"):

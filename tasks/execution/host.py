@@ -11,15 +11,16 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from django.conf import settings
-from django.db import close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 from django.utils import timezone
 from watchfiles import watch
 
 from tasks import services
-from tasks.execution.adoption import carry_out_stop, remove_left_spool, still_in_flight
+from tasks.execution.adoption import carry_out_stop, end_disowned, remove_left_spool, still_in_flight
 from tasks.execution.follower import Followed, follow_once
 from tasks.execution.launcher import agents_found, dispatch
 from tasks.schedules import take_turns
@@ -33,6 +34,8 @@ REPORT_INTERVAL = 5.0
 """Seconds between two reports of the host; half of what readers of its row may rely on."""
 SPOOL_INTERVAL = 600.0
 """Seconds between two searches for spool directories that no run owns."""
+DISOWNED_INTERVAL = 30.0
+"""Seconds between two searches for agents that go on although their run was declared lost."""
 SETTLE_MS, STEP_MS = 40, 10
 """Changes of spool files are collected for at most the first and looked for every second number of
 milliseconds: with many writers one transaction stores what all of them wrote meanwhile."""
@@ -105,12 +108,24 @@ class HostUpkeep(threading.Thread):
         if everything:
             self._upkeep()
         for run_id, followed in list(self._followed.items()):
-            current = follow_once(followed)
-            if current is None:
-                del self._followed[run_id]
-                self._woken.set()
-            else:
-                self._followed[run_id] = current
+            with self._sparing_others(run_id):
+                current = follow_once(followed)
+                if current is None:
+                    del self._followed[run_id]
+                    self._woken.set()
+                else:
+                    self._followed[run_id] = current
+
+    @contextmanager
+    def _sparing_others(self, run_id: str) -> Iterator[None]:
+        """What is odd about one run must not keep the others waiting; the next upkeep tries it anew."""
+        try:
+            yield
+        except (OperationalError, InterfaceError):
+            raise  # the database is away, for all of them
+        except Exception:
+            logger.exception("run %s could not be looked after; it is tried again", run_id)
+            self._followed.pop(run_id, None)
 
     def _upkeep(self) -> None:
         if self._is_due("report", REPORT_INTERVAL):
@@ -123,6 +138,8 @@ class HostUpkeep(threading.Thread):
             )
         if self._is_due("spool", SPOOL_INTERVAL) and (removed := remove_left_spool()):
             logger.info("removed %d spool directories that no run owns", removed)
+        if self._is_due("disowned", DISOWNED_INTERVAL):
+            end_disowned()
         take_turns()
         dispatch()
         self._adopt()
@@ -132,11 +149,14 @@ class HostUpkeep(threading.Thread):
         for run_id in self._followed.keys() - in_flight.keys():
             del self._followed[run_id]
         for run_id, run in in_flight.items():
-            followed = self._followed.setdefault(run_id, Followed(run))
-            if run.stop_reason:
-                carry_out_stop(run)
-            if not still_in_flight(followed):
-                del self._followed[run_id]
+            with self._sparing_others(run_id):
+                followed = self._followed.get(run_id) or Followed(run)
+                if run.stop_reason:
+                    carry_out_stop(run)
+                if still_in_flight(followed):
+                    self._followed[run_id] = followed
+                else:
+                    self._followed.pop(run_id, None)
 
     def _is_due(self, name: str, interval: float) -> bool:
         now = time.monotonic()

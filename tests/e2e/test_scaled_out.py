@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,22 +11,30 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
+from opencode_site.serve.preflight import valkey_server
 from tests.support import agent
-from tests.support.server import ROOT, Server
+from tests.support.server import ROOT, Server, free_port
 
 pytestmark = pytest.mark.postgres
 DOMAIN = ("tests/tasks/test_services.py", "tests/tasks/test_lifecycle.py", "tests/monitoring")
-REDIS = os.environ.get("OPENCODE_TEST_REDIS", "redis://127.0.0.1:6379/11")
 
 
 @pytest.fixture
-def redis_url() -> str:
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    """A broker reached over TCP, which `serve` did not start and does not stop."""
+    port = free_port()
+    command = [str(valkey_server()), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
+    broker = subprocess.Popen([*command, "--dir", str(tmp_path)], stdout=subprocess.DEVNULL)
     try:
-        redis.Redis.from_url(REDIS, socket_connect_timeout=3).ping()
-    except redis.RedisError as error:
-        pytest.skip(f"no Redis at {REDIS}: {error}")
-    return REDIS
+        with redis.Redis(port=port, retry=Retry(ExponentialBackoff(cap=0.1), 100)) as client:
+            client.ping()
+        yield f"redis://127.0.0.1:{port}/11"
+    finally:
+        broker.kill()
+        broker.wait(10)
 
 
 @pytest.fixture
@@ -36,8 +43,6 @@ def server(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[Server
         "DATABASE_URL": postgres_url,
         "REDIS_URL": redis_url,
         "OPENCODE_BIN": str(Path(agent.__file__)),
-        # The broker is shared with whatever else runs here: a name of its own keeps the queues apart.
-        "OPENCODE_HOSTNAME": f"test-{secrets.token_hex(4)}",
     }
     with Server(tmp_path, **environment) as started:
         yield started

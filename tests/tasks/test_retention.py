@@ -20,8 +20,8 @@ from monitoring.logbook import LOG_STREAM
 from monitoring.models import LogEntry, ResourceSample, Upkeep
 from tasks import services
 from tasks.agents.base import Exit, Verdict
-from tasks.events import TASK_STREAM
-from tasks.models import Run, Task
+from tasks.events import AGENT_STREAM, TASK_STREAM
+from tasks.models import AgentState, Run, Task
 from tasks.retention import Pruned, prune
 
 Claimed = Callable[..., Run]
@@ -93,6 +93,24 @@ def test_takes_finished_tasks_that_nobody_waits_for(claimed: Claimed, submit: Ca
     assert not LogEntry.objects.filter(agent="done").exists()
     assert newest is not None
     assert TASK_STREAM.floor() == newest.pk
+
+
+@pytest.mark.django_db
+def test_tells_who_resumes_that_a_deleted_task_is_missing() -> None:
+    services.submit(services.NewTask(id="gone", type="testing", description="d"))
+    line = LogEntry.objects.create(level="info", message="m", agent="gone")
+    services.delete("gone")
+    assert LOG_STREAM.floor() == line.pk
+    assert TASK_STREAM.floor() > 0
+
+
+@pytest.mark.django_db
+def test_tells_who_resumes_that_old_agents_are_missing() -> None:
+    record = {"id": "1", "name": "opencode", "status": "ended"}
+    state = AgentState.objects.create(agent="1", record=record, at=timezone.now() - OLD)
+    prune()
+    assert not AgentState.objects.exists()
+    assert AGENT_STREAM.floor() == state.pk
 
 
 @pytest.mark.django_db(transaction=True)

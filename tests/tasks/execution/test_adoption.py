@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +15,12 @@ from django.utils import timezone
 
 from monitoring.models import LogEntry
 from tasks import services
-from tasks.execution import adoption
-from tasks.execution.adoption import examine, remove_left_spool, still_in_flight
-from tasks.execution.launcher import dispatch
+from tasks.execution import adoption, supervisor
+from tasks.execution.adoption import carry_out_stop, end_disowned, examine, remove_left_spool, still_in_flight
+from tasks.execution.launcher import dispatch, run_dir
 from tasks.models import Run, RunState
 from tasks.selectors import get_task
+from tests.support import agent
 from tests.tasks.execution.conftest import Spooled
 
 HELLO = '{"type": "text", "timestamp": 1, "sessionID": "s", "part": {"text": "hello"}}\n'
@@ -34,6 +37,50 @@ def test_leaves_a_run_to_the_follower_that_has_an_exit_record(spooled: Spooled) 
     followed = spooled(started="", exit_json={"code": 0})
     assert examine(followed) is True
     assert get_task("a").status == "running"
+
+
+def test_loses_a_run_whose_exit_record_is_damaged(spooled: Spooled) -> None:
+    followed = spooled(started="", stdout=HELLO, exit_json='{"code": 0')
+    assert examine(followed) is False
+    assert get_task("a").failure_reason == "lost"
+    assert LogEntry.objects.filter(message="hello").count() == 1
+
+
+@pytest.fixture
+def working(db: None, settings: Any, tmp_path: Path) -> Run:
+    """A run of this host with a real supervisor and an agent that works for half a minute."""
+    settings.RUNS_DIR = tmp_path / "runs"
+    settings.OPENCODE_BIN = str(Path(agent.__file__))
+    settings.KILL_GRACE = 1
+    services.report_host(settings.HOSTNAME, slots=1, pid=1, started_at=timezone.now(), agents={})
+    orders = json.dumps({"lines": 600, "pause": 0.5})
+    services.submit(services.NewTask(id="a", type="testing", description=orders))
+    assert dispatch() == 1
+    return Run.objects.get()
+
+
+def until_gone(run: Run) -> None:
+    deadline = time.monotonic() + 20
+    while supervisor.is_alive(run_dir(run)):
+        assert time.monotonic() < deadline, "its agent goes on"
+        time.sleep(0.02)
+
+
+def test_ends_an_agent_whose_run_another_host_has_declared_lost(working: Run) -> None:
+    end_disowned()
+    assert supervisor.read_json(run_dir(working) / supervisor.STOP) is None
+    services.lose(working)
+    end_disowned()
+    until_gone(working)
+
+
+def test_sends_a_stop_again_whose_signal_was_never_sent(working: Run) -> None:
+    # As a worker leaves it that is killed between writing the order and sending the signal.
+    supervisor.write_json(run_dir(working) / supervisor.STOP, {"reason": "cancelled", "force": False})
+    services.cancel("a")
+    working.refresh_from_db()
+    carry_out_stop(working)
+    until_gone(working)
 
 
 def test_leaves_a_run_alone_that_may_be_just_being_launched(spooled: Spooled) -> None:
