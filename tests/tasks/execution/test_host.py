@@ -70,7 +70,7 @@ def test_goes_on_where_its_spool_cannot_be_watched(
 def test_looks_after_the_others_where_one_run_is_odd(
     spooled: Spooled, upkeep: HostUpkeep, caplog: pytest.LogCaptureFixture
 ) -> None:
-    odd = spooled("odd", started="", agent_json={"pid": 1})
+    odd = spooled("odd", agent_json={"pid": 1})
     spooled("well", started="", exit_json={"code": 0})
     upkeep.start()
     until("the others wait", lambda: not Run.objects.filter(task_id="well", outcome=None).exists())
