@@ -94,14 +94,13 @@ class Hub:
     async def _join(self, channels: AbstractSet[Channel]) -> None:
         """Enters the channels' groups; where that fails, `_poll` tries again and finds what it missed."""
         layer: Any = get_channel_layer()
+        if not self._working:
+            # Before the broker is asked, which may be away from the first listener on.
+            self._working.append(asyncio.ensure_future(self._poll()))
         try:
             if not self._name:
                 self._name = await layer.new_channel()
-            if not self._working:
-                self._working = [
-                    asyncio.ensure_future(self._receive(layer)),
-                    asyncio.ensure_future(self._poll()),
-                ]
+                self._working.append(asyncio.ensure_future(self._receive(layer)))
             for channel in channels:
                 await layer.group_add(channel.group, self._name)
                 self._joined.add(channel)
