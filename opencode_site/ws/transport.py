@@ -10,6 +10,7 @@ application says: Autobahn's `sendClose` refuses 1001 and 1013.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
 from functools import partial
@@ -34,6 +35,9 @@ INBOX_MESSAGES, INBOX_BYTES = 64, 256 * 1024
 """What may wait for the application; beyond it the socket is not read until half of it is left."""
 STALLED_AFTER, STALLED_BELOW = 8.0, 64 * 1024
 """A client that has taken fewer bytes in so many seconds, while there is something for it, is cut."""
+SEND_BUFFER = 256 * 1024
+"""Bytes that the kernel may hold for one client (Linux doubles it for its own needs). Left to itself it grows
+to some MB, and a client that reads nothing is noticed only when its replies have filled that."""
 CLOSE_PATIENCE = 2.0
 """Seconds for a client to answer a close, and so to read what it was told before it."""
 STOP_PATIENCE, CLOSING_PATIENCE = 2.5, 1.0
@@ -59,6 +63,7 @@ class Flow:
         self._drained: asyncio.Future[None] | None = None
         self._behind = self._reading_paused = False
         self._taken, self._since = 0, 0.0
+        self._socket.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     # From the client
 

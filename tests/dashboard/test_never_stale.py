@@ -121,17 +121,23 @@ def test_stays_responsive_and_bounded_at_a_thousand_lines_a_second(
     page = open_page(wait=False)
     page.evaluate(
         """() => {
-          window.tasks = [];
-          new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((e) => e.duration)))
-            .observe({ type: 'longtask', buffered: false });
+          window.late = [];
+          let due = performance.now() + 50;
+          const look = () => {
+            window.late.push(performance.now() - due);
+            due = performance.now() + 50;
+            setTimeout(look, 50);
+          };
+          setTimeout(look, 50);
         }"""
     )
     page.wait_for_selector(".pill[data-kind=live]")
     page.locator('[data-task="flood"] .task-title').click()
     last = page.locator(".log-text", has_text=f"line {seconds * 1000 - 1}")
     expect(last.first).to_be_visible(timeout=(seconds + 60) * 1000)
-    durations = sorted(page.evaluate("window.tasks"))
-    worst = durations[int(len(durations) * 0.95)] if durations else 0
-    assert worst < 200, f"long tasks: {durations[-10:]} ms"
+    # What a click waits for: how late the page gets to what it has to do twenty times a second.
+    late = sorted(page.evaluate("window.late"))
+    assert len(late) > seconds * 5, f"the page got to it only {len(late)} times"
+    assert late[int(len(late) * 0.95)] < 200, f"late by {late[-10:]} ms"
     assert page.locator(".log-row").count() < 200
     assert page.evaluate("document.querySelectorAll('*').length") < 5000
