@@ -6,6 +6,7 @@ Exits with 1 when a target is missed or a part could not be measured, with 2 on 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,19 @@ from pathlib import Path
 from rich.console import Console
 
 import tests.isolation  # first: nothing may meet the developer's own installation
-from tests.benchmarks import messages
+from tests.benchmarks import footprint, messages, output, queueing
 from tests.benchmarks.report import Result, show, write
 
 ROWS: dict[str, Callable[[], Iterator[Result]]] = {
     "ping": messages.ping,
     "fanout": messages.fanout,
+    "start_task": queueing.start_task,
+    "agent_start": queueing.agent_start,
+    "log_latency": output.log_latency,
+    "ingestion": output.ingestion,
+    "scan": footprint.scan,
+    "idle": footprint.idle,
+    "supervisor": footprint.supervisor,
 }
 
 
@@ -42,6 +50,8 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Returns the exit code."""
     arguments = _arguments()
+    # The servers that a row has started end with it, also when we are asked to end.
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
     console = Console()
     results: list[Result] = []
     began = time.monotonic()
