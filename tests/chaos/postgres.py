@@ -26,7 +26,8 @@ def binaries() -> Path:
 class Cluster:
     """One throw-away server on a port of its own. PostgreSQL refuses to run as root: then as `postgres`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._sync = "" if durable else "-F"
         self._bin = binaries()
         self._directory = Path(tempfile.mkdtemp(prefix="oc-pg-"))
         self._port = free_port()
@@ -47,7 +48,7 @@ class Cluster:
 
     def start(self) -> None:
         """Returns when it answers."""
-        options = f"-h 127.0.0.1 -p {self._port} -k {self._directory} -F"
+        options = f"-h 127.0.0.1 -p {self._port} -k {self._directory} {self._sync}"
         log = str(self._directory / "server.log")
         self._run("pg_ctl", "--wait", "--silent", f"--log={log}", f"--options={options}", "start")
 

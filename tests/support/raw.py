@@ -9,6 +9,7 @@ import ssl
 import struct
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Self
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 GREETED = b"connection_established"
@@ -37,7 +38,7 @@ class RawClient:
             self._buffer += self.socket.recv(4096)
         self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
 
-    def __enter__(self) -> RawClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
