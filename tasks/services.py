@@ -117,6 +117,7 @@ def record_finished(new: NewTask, past: Past) -> Task:
     It goes the legal way through the statuses in one transaction, so that nobody can claim it in between, and
     its transitions tell the times of then. Raises what `submit` raises.
     """
+    progress = 100 if past.status == Status.COMPLETED else past.progress
     with transaction.atomic():
         task = _insert(new, created_at=past.created_at, retry_count=past.retry_count)
         steps = [("", Status.PENDING, past.created_at)]
@@ -125,14 +126,14 @@ def record_finished(new: NewTask, past: Past) -> Task:
             steps.append((Status.PENDING, Status.RUNNING, past.started_at or past.completed_at))
         Task.objects.filter(pk=task.pk).update(
             status=past.status,
-            progress=past.progress,
+            progress=progress,
             completed_at=past.completed_at,
             failure_reason=past.failure_reason,
             error=past.error,
         )
         steps.append((steps[-1][1], past.status, past.completed_at))
         for old, status, at in steps:
-            task.progress = past.progress if status == past.status else 0
+            task.progress = progress if status == past.status else 0
             _record_transition(task, old=old, new=status, at=at)
     return get_task(task.pk)
 

@@ -68,7 +68,7 @@ class TaskInFile(BaseModel):
             created_at=self.created_at,
             started_at=self.started_at,
             completed_at=self.completed_at,
-            progress=100 if self.status == "completed" else self.progress,
+            progress=self.progress,
             retry_count=self.retry_count,
             failure_reason=self.failure_reason or "",
             error=self.error,

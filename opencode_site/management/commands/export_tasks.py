@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from opencode_site.portable.files import written_beside
 from opencode_site.portable.records import header, record_of
@@ -45,6 +46,16 @@ class Command(BaseCommand):
         if options["status"]:
             tasks = tasks.filter(status__in=options["status"])
         parts = (_lines if options["format"] == "jsonl" else _document)(_records(tasks))
+        try:
+            self._write_to(file, parts, force=force)
+        except DatabaseError as error:
+            problem = " ".join(str(error).split())
+            raise CommandError(
+                f"the database cannot be read: {problem}; see DATABASE_URL, or run `manage.py migrate`",
+                returncode=2,
+            ) from error
+
+    def _write_to(self, file: str, parts: Iterator[tuple[int, str]], *, force: bool) -> None:
         if file == "-":
             self._to_stdout(parts)
             return

@@ -10,6 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from opencode_site.portable.importing import Choices, Outcome, Refused, import_records
 from opencode_site.portable.reading import Source, UnreadableFile, records
+from opencode_site.serve.database import migrate
+from opencode_site.serve.preflight import CannotServe
 from tasks.models import Status
 
 EXIT_REFUSED, EXIT_UNREADABLE = 1, 2
@@ -20,7 +22,7 @@ class Command(BaseCommand):
         "Reads tasks from a file that export_tasks wrote, or from the original system's .claude directory, "
         "tasks.json or task_status.json. Pending tasks are queued; finished ones are kept as they ended and "
         "never run; those that were running are skipped. What is here already stays as it is. "
-        "Exit code: 0 all is here now, 1 something was refused, 2 the file cannot be read. "
+        "Exit code: 0 all is here now, 1 something was refused, 2 the file or the database cannot be used. "
         "Examples: manage.py import_tasks tasks.jsonl; manage.py import_tasks ~/old/.claude --dry-run"
     )
     requires_system_checks: list[str] = []
@@ -42,7 +44,8 @@ class Command(BaseCommand):
     def handle(self, *_: Any, file: str, dry_run: bool, all_or_nothing: bool, **options: Any) -> None:
         try:
             found = records(_source(file))
-        except UnreadableFile as error:
+            migrate()  # an import may be the first thing that a new installation sees
+        except (UnreadableFile, CannotServe) as error:
             raise CommandError(str(error), returncode=EXIT_UNREADABLE) from error
         choices = Choices(
             statuses=frozenset(options["status"] or ()),

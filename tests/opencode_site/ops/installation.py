@@ -37,11 +37,3 @@ class Installation:
         done = self.run(*arguments, stdin=stdin)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-    def shell(self, code: str) -> str:
-        """What a line of Python prints inside of it."""
-        return self.manage("shell", "-v0", "-c", code).strip()
-
-    def submit(self, task_id: str, *dependencies: str) -> None:
-        new = f"NewTask(id={task_id!r}, type='testing', description='x', dependencies={dependencies!r})"
-        self.shell(f"from tasks.services import NewTask, submit; submit({new})")

@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from tasks import services
 from tasks.models import FINISHED, Status, Task, Transition
 from tasks.services import NewTask, Past
+from tests.opencode_site.ops.installation import Installation
 
 THEN = datetime(2025, 9, 26, 10, 45, tzinfo=UTC)
 LATER = datetime(2025, 9, 26, 10, 50, tzinfo=UTC)
@@ -247,7 +248,18 @@ def test_never_lets_a_finished_task_run(status: Status, project: Path) -> None:
     assert services.claim("anybody", 4) == []
 
 
+def test_is_the_first_thing_that_a_new_installation_may_see(tmp_path: Path) -> None:
+    fresh = Installation(tmp_path / "var", {})
+    empty = fresh.run("export_tasks")
+    assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
+    assert "manage.py migrate" in empty.stderr
+    file = write(tmp_path / "tasks.json", ORIGINAL_TASKS)
+    assert fresh.manage("import_tasks", file).startswith("2 imported")
+    assert len(fresh.manage("export_tasks").splitlines()) == 3
+
+
 def test_ends_quietly_when_its_reader_has_gone(tmp_path: Path) -> None:
+    Installation(tmp_path / "var", {}).manage("migrate", "-v0")
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as out:
@@ -255,7 +267,7 @@ def test_ends_quietly_when_its_reader_has_gone(tmp_path: Path) -> None:
             [sys.executable, "manage.py", "export_tasks"],
             stdout=out,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "OPENCODE_DATA_DIR": str(tmp_path / "var")},
             timeout=60,
             check=False,
         )
