@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, connection
 
 from opencode_site.portable.importing import Choices, Outcome, Refused, import_records
 from opencode_site.portable.reading import Source, UnreadableFile, records
 from opencode_site.serve.database import migrate
 from opencode_site.serve.preflight import CannotServe
-from tasks.models import Status
+from tasks.models import Status, Task
 
 EXIT_REFUSED, EXIT_UNREADABLE = 1, 2
 
@@ -44,8 +45,10 @@ class Command(BaseCommand):
     def handle(self, *_: Any, file: str, dry_run: bool, all_or_nothing: bool, **options: Any) -> None:
         try:
             found = records(_source(file))
-            migrate()  # an import may be the first thing that a new installation sees
-        except (UnreadableFile, CannotServe) as error:
+            # An import may be the first thing that a new installation sees.
+            if Task._meta.db_table not in connection.introspection.table_names():
+                migrate()
+        except (UnreadableFile, CannotServe, DatabaseError) as error:
             raise CommandError(str(error), returncode=EXIT_UNREADABLE) from error
         choices = Choices(
             statuses=frozenset(options["status"] or ()),
