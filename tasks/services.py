@@ -75,6 +75,20 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """How and when a task ended somewhere else; `status` is one of `FINISHED`."""
+
+    status: Status
+    created_at: datetime
+    completed_at: datetime
+    started_at: datetime | None = None
+    progress: int = 0
+    retry_count: int = 0
+    failure_reason: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """What one read of a run's spool gave: the lines, and how far the spool is stored with them."""
 
@@ -93,22 +107,38 @@ def submit(new: NewTask, *, schedule: Schedule | None = None) -> Task:
     Raises `TaskAlreadyExists`, `TaskNotFound` (a dependency), `InvalidField`, `OutsideAllowedRoots` and
     `WorkingDirMissing`.
     """
-    values = _checked_values(new)
-    dependencies = list(dict.fromkeys(new.dependencies))
     with transaction.atomic():
-        _check_dependencies(new.id, dependencies)
-        task = Task(id=new.id, schedule=schedule, **values)
-        try:
-            with transaction.atomic():
-                task.save(force_insert=True)
-        except IntegrityError:
-            if Task.objects.filter(pk=new.id).exists():
-                raise TaskAlreadyExists(new.id) from None
-            raise
-        _store_dependencies(task, dependencies)
+        task = _insert(new, schedule=schedule)
         _record_transition(task, old="", new=Status.PENDING)
         wake_hosts()
     return task
+
+
+def record_finished(new: NewTask, past: Past) -> Task:
+    """Stores a task that has ended somewhere else, with its history; it never runs here.
+
+    It goes the legal way through the statuses in one transaction, so that nobody can claim it in between, and
+    its transitions tell the times of then. Raises what `submit` raises.
+    """
+    progress = 100 if past.status == Status.COMPLETED else past.progress
+    with transaction.atomic():
+        task = _insert(new, created_at=past.created_at, retry_count=past.retry_count)
+        steps = [("", Status.PENDING, past.created_at)]
+        if past.started_at or past.status != Status.CANCELLED:
+            Task.objects.filter(pk=task.pk).update(status=Status.RUNNING, started_at=past.started_at)
+            steps.append((Status.PENDING, Status.RUNNING, past.started_at or past.completed_at))
+        Task.objects.filter(pk=task.pk).update(
+            status=past.status,
+            progress=progress,
+            completed_at=past.completed_at,
+            failure_reason=past.failure_reason,
+            error=past.error,
+        )
+        steps.append((steps[-1][1], past.status, past.completed_at))
+        for old, status, at in steps:
+            task.progress = progress if status == past.status else 0
+            _record_transition(task, old=old, new=status, at=at)
+    return get_task(task.pk)
 
 
 def edit(new: NewTask) -> Task:
@@ -461,6 +491,23 @@ def retry_delay(attempt: int) -> timedelta:
 # --- Parts ------------------------------------------------------------------------------------------------
 
 
+def _insert(new: NewTask, **more: Any) -> Task:
+    """A new row, `pending`, with what it waits for."""
+    values = _checked_values(new)
+    dependencies = list(dict.fromkeys(new.dependencies))
+    _check_dependencies(new.id, dependencies)
+    task = Task(id=new.id, **values, **more)
+    try:
+        with transaction.atomic():
+            task.save(force_insert=True)
+    except IntegrityError:
+        if Task.objects.filter(pk=new.id).exists():
+            raise TaskAlreadyExists(new.id) from None
+        raise
+    _store_dependencies(task, dependencies)
+    return task
+
+
 def _check_dependencies(task_id: str, dependencies: Sequence[str]) -> None:
     if task_id in dependencies:
         raise InvalidField(
@@ -540,11 +587,18 @@ def _wrong_status(task: Task, message: str, expected: list[str]) -> InvalidField
     return InvalidField(message, field="status", value=task.status, expected=expected)
 
 
-def _record_transition(task: Task, *, old: str, new: str, run: Run | None = None) -> None:
+def _record_transition(
+    task: Task, *, old: str, new: str, run: Run | None = None, at: datetime | None = None
+) -> None:
     """The last write of a task in a transaction: no row may be locked after it (see `Stream.hold`)."""
     after = TASK_STREAM.hold()
     transition = Transition.objects.create(
-        task=task, run=run, old_status=old, new_status=new, progress=task.progress
+        task=task,
+        run=run,
+        old_status=old,
+        new_status=new,
+        progress=task.progress,
+        at=at or timezone.now(),
     )
     publish(Channel.TASK_STATUS, [status_event(transition)], after=after)
 
