@@ -13,6 +13,7 @@ pages = get_asgi_application()
 
 # Django has to be set up before anything that imports a model.
 from opencode_site.access.doors import authenticated, from_allowed_network  # noqa: E402
+from opencode_site.probes import Probes  # noqa: E402
 from opencode_site.ws.endpoint import Endpoint  # noqa: E402
 from opencode_site.ws.origins import Application, from_known_origin, refuse, to_known_host  # noqa: E402
 
@@ -29,5 +30,5 @@ async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await refuse(scope, receive, send, status=404)
 
 
-routes = ProtocolTypeRouter({"http": to_known_host(pages), "websocket": websocket})
+routes = ProtocolTypeRouter({"http": to_known_host(Probes(cast(Application, pages))), "websocket": websocket})
 application = from_allowed_network(cast(Application, routes))

@@ -4,33 +4,14 @@ what runs here. Works offline; whether a version has a known hole is asked elsew
 from __future__ import annotations
 
 import re
-from importlib.metadata import distributions
-from pathlib import Path
 
 import pytest
-from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
+from opencode_site.supply import REQUIREMENTS, differences, installed, locked, wanted
+
 LOCKS = ("base", "dev")
-ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==(?P<version>\S+?)(?: ; (?P<marker>.+?))?$")
-NOT_OURS = {"pip", "setuptools", "wheel"}
-"""What a virtual environment brings itself."""
-
-
-def locked(lock: str) -> dict[str, tuple[str, str, list[str]]]:
-    """Name → version, marker and hashes."""
-    text = (REQUIREMENTS / f"{lock}.txt").read_text().replace("\\\n", " ")
-    found: dict[str, tuple[str, str, list[str]]] = {}
-    for line in text.splitlines():
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        requirement, *hashes = re.split(r"\s+--hash=", line.strip())
-        entry = ENTRY.match(requirement.strip())
-        assert entry, f"{lock}.txt: {requirement!r} is not pinned by `name==version`"
-        found[canonicalize_name(entry["name"])] = (entry["version"], entry["marker"] or "", hashes)
-    return found
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -57,15 +38,8 @@ def test_locks_everything_that_is_asked_for(lock: str) -> None:
 
 
 def test_runs_what_is_locked_and_nothing_else() -> None:
-    wanted = {
-        name: version
-        for lock in LOCKS
-        for name, (version, marker, _) in locked(lock).items()
-        if not marker or Marker(marker).evaluate()
-    }
-    installed = {canonicalize_name(each.metadata["Name"]): each.version for each in distributions()}
-    installed = {name: version for name, version in installed.items() if name not in NOT_OURS}
-    assert installed == wanted
+    assert installed() == {**wanted("base"), **wanted("dev")}
+    assert differences() == []
 
 
 def test_locks_no_version_with_a_known_hole_that_we_care_for() -> None:

@@ -23,7 +23,7 @@ def heed_free_space() -> bool:
     """Pauses or resumes this host by what its disks have free; returns whether it may start runs."""
     host = settings.HOSTNAME
     bound = upkeep.current().min_free_mb * MIB
-    directory, free = min(_free(), key=lambda each: each[1])
+    directory, free = min(free_space(), key=lambda each: each[1])
     paused = Host.objects.filter(pk=host).exclude(paused_because="").exists()
     if free >= bound * (ENOUGH if paused else 1):
         if paused and services.resume_host(host):
@@ -39,7 +39,7 @@ def heed_free_space() -> bool:
     return False
 
 
-def _free() -> list[tuple[Path, int]]:
+def free_space() -> list[tuple[Path, int]]:
     """Bytes that may be written on the file systems of the database and of the spool."""
     places = (settings.DATA_DIR, settings.RUNS_DIR)
     return [(place, shutil.disk_usage(place).free) for place in places if place.exists()]

@@ -1,0 +1,53 @@
+"""`manage.py doctor`: is this installation well, and how to mend it if not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from argparse import ArgumentParser
+from typing import IO, Any, cast
+
+from django.core.management.base import BaseCommand
+from rich.console import Console
+from rich.text import Text
+
+from opencode_site.doctor import Finding, State, examine
+
+EXIT_UNWELL = 1
+COLOURS = {State.OK: "green", State.WARNING: "yellow", State.ERROR: "bold red"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Looks at packages, agents (really run), database, broker, worker, beat, disk, settings and files, "
+        "and says how to mend what is wrong. The server need not run. Exit code 1: something is wrong; "
+        "warnings alone are 0."
+    )
+    requires_system_checks: list[str] = []
+    """They are findings among others."""
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="a JSON array instead of lines")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        findings = []
+        console = Console(file=cast(IO[str], self.stdout._out), highlight=False)
+        for finding in examine():
+            findings.append(finding)
+            if not options["json"]:
+                _show(console, finding)
+        if options["json"]:
+            self.stdout.write(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
+        if any(each.state == State.ERROR for each in findings):
+            sys.exit(EXIT_UNWELL)
+
+
+def _show(console: Console, finding: Finding) -> None:
+    """A line that a pipe gets whole, and that a terminal wraps."""
+    console.print(
+        Text.assemble((f"{finding.state:<8}", COLOURS[finding.state]), f"{finding.name:<16}{finding.seen}"),
+        soft_wrap=True,
+    )
+    if finding.mend:
+        console.print(Text(f"{'':<24}→ {finding.mend}"), soft_wrap=True)
