@@ -40,11 +40,12 @@ def list_tasks(
     status: str | None = None,
     type: str | None = None,
     priority: Priority | None = None,
+    agent: str | None = None,
     limit: int,
     offset: int = 0,
 ) -> TaskPage:
     """The tasks that match every filter given, newest first."""
-    wanted = {"status": status, "type": type, "priority": priority}
+    wanted = {"status": status, "type": type, "priority": priority, "agent": agent}
     filters = {name: value for name, value in wanted.items() if value is not None}
     matching = Task.objects.filter(**filters)
     total = Task.objects.count()
@@ -63,6 +64,12 @@ def dependency_ids(task: Task) -> list[str]:
 def run_summaries(task: Task) -> list[Run]:
     """The task's runs, newest first."""
     return list(task.runs.order_by("-number"))
+
+
+def latest_runs(task_id: str | None, *, limit: int) -> list[Run]:
+    """The newest runs, of one task or of all. Raises `TaskNotFound`."""
+    runs = Run.objects.all() if task_id is None else get_task(task_id).runs.all()
+    return list(runs.order_by("-created_at", "-number")[:limit])
 
 
 def ready_tasks() -> QuerySet[Task]:

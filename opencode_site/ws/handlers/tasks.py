@@ -21,6 +21,7 @@ from opencode_site.ws.schemas.tasks import (
     TaskRetried,
     TaskStarted,
     TaskStatusReply,
+    new_task,
     run_record,
     task_fields,
     task_record,
@@ -41,22 +42,7 @@ async def start_task(connection: Connection, request: StartTask) -> TaskStarted:
 
 
 def _submit(request: StartTask) -> Task:
-    data = request.task
-    return services.submit(
-        services.NewTask(
-            id=data.id,
-            type=data.type,
-            priority=Priority[data.priority.upper()],
-            description=data.description,
-            files_pattern=data.files_pattern,
-            timeout_ms=data.timeout,
-            working_dir=data.working_dir,
-            agent=data.agent,
-            model=data.model,
-            max_retries=data.max_retries,
-            dependencies=tuple(data.dependencies),
-        )
-    )
+    return services.submit(new_task(request.task))
 
 
 async def cancel_task(connection: Connection, request: CancelTask) -> TaskCancelled | None:

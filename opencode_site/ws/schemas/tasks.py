@@ -20,11 +20,13 @@ from tasks.models import (
     TASK_ID_RULE,
     TASK_TYPE,
     TASK_TYPE_RULE,
+    Priority,
     Run,
     Status,
     Task,
     is_relative_glob,
 )
+from tasks.services import NewTask
 
 PriorityName = Literal["low", "medium", "high"]
 StatusName = Literal["pending", "running", "completed", "failed", "cancelled"]
@@ -239,6 +241,23 @@ class TaskList(Reply):
     tasks: list[TaskRecord]
     total_count: int = Field(description="All tasks.")
     filtered_count: int = Field(description="All that match the filter.")
+
+
+def new_task(data: TaskData) -> NewTask:
+    """The task as the domain takes it."""
+    return NewTask(
+        id=data.id,
+        type=data.type,
+        priority=Priority[data.priority.upper()],
+        description=data.description,
+        files_pattern=data.files_pattern,
+        timeout_ms=data.timeout,
+        working_dir=data.working_dir,
+        agent=data.agent,
+        model=data.model,
+        max_retries=data.max_retries,
+        dependencies=tuple(data.dependencies),
+    )
 
 
 def task_fields(task: Task) -> dict[str, Any]:

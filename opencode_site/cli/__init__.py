@@ -1,0 +1,1 @@
+"""What the commands for people and scripts share: exit codes, the terminal, tables, following."""

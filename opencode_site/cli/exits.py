@@ -1,0 +1,82 @@
+"""What can go wrong in a command, as one line and an exit code."""
+
+from __future__ import annotations
+
+import enum
+
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from opencode_site.ws.errors import Code, ProtocolError, from_task_error
+from tasks.errors import TaskError
+from tasks.models import Status
+
+
+class ExitCode(enum.IntEnum):
+    """One for each thing that a script may want to tell apart."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    CANCELLED = 3
+    NOT_FOUND = 4
+    DATABASE = 5
+    REFUSED = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+MEANINGS = {
+    ExitCode.DONE: "done; with --wait or --follow: the task is completed",
+    ExitCode.FAILED: "the task has failed",
+    ExitCode.BAD_INPUT: "wrong usage, a wrong value or a wrong setting",
+    ExitCode.CANCELLED: "the task was cancelled",
+    ExitCode.NOT_FOUND: "no task has this id",
+    ExitCode.DATABASE: "the database is missing, out of date or away",
+    ExitCode.REFUSED: "refused: the task's status does not allow it, or its id is taken",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C; tasks and agents go on",
+    ExitCode.BROKEN_PIPE: "whoever read the output has closed it",
+}
+OUTCOMES = {
+    Status.COMPLETED: ExitCode.DONE,
+    Status.FAILED: ExitCode.FAILED,
+    Status.CANCELLED: ExitCode.CANCELLED,
+}
+_CODES = {Code.TASK_NOT_FOUND: ExitCode.NOT_FOUND, Code.TASK_ALREADY_EXISTS: ExitCode.REFUSED}
+
+
+class Failure(Exception):
+    """The command cannot do what it was asked for; the message tells how to mend it."""
+
+    def __init__(self, message: str, code: ExitCode) -> None:
+        super().__init__(" ".join(message.split()))
+        self.code = code
+
+
+def from_error(error: ProtocolError | TaskError) -> Failure:
+    """The failure with the words of the protocol."""
+    told = from_task_error(error) if isinstance(error, TaskError) else error
+    wrong_status = told.details.get("field") == "status" and isinstance(error, TaskError)
+    code = ExitCode.REFUSED if wrong_status else _CODES.get(told.code, ExitCode.BAD_INPUT)
+    return Failure(told.message, code)
+
+
+def from_database(error: DatabaseError | InterfaceError) -> Failure:
+    """Says what is wrong with the database, as far as it still answers."""
+    problem = " ".join(str(error).split())
+    try:
+        connection.close()
+        executor = MigrationExecutor(connection)
+        missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    except (DatabaseError, InterfaceError) as away:
+        return Failure(
+            f"the database cannot be reached: {away}; is it running, and is DATABASE_URL right?",
+            ExitCode.DATABASE,
+        )
+    if missing:
+        return Failure(
+            f"the database lacks {missing} migrations: run `manage.py migrate`, or `make serve` once; "
+            "or is OPENCODE_DATA_DIR or DATABASE_URL another one than the server's?",
+            ExitCode.DATABASE,
+        )
+    return Failure(f"the database has refused: {problem}", ExitCode.DATABASE)
