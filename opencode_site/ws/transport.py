@@ -63,6 +63,9 @@ class Flow:
         self._drained: asyncio.Future[None] | None = None
         self._behind = self._reading_paused = False
         self._taken, self._since = 0, 0.0
+        self._bound_send_buffer()
+
+    def _bound_send_buffer(self) -> None:
         self._socket.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     # From the client
