@@ -82,13 +82,8 @@ def _relaunch(followed: Followed) -> bool:
 
 
 def carry_out_stop(run: Run) -> None:
-    """Passes on a stop that the run's row asks for; asking twice does no harm.
-
-    It is asked until the run has ended: whoever wrote the order may have died before it sent the signal.
-    """
-    directory = run_dir(run)
-    order = supervisor.read_json(directory / supervisor.STOP) or {}
-    supervisor.request_stop(directory, reason=run.stop_reason, force=bool(order.get("force")))
+    """Passes on a stop that the run's row asks for, again and again until the run has ended."""
+    supervisor.request_stop(run_dir(run), reason=run.stop_reason)
 
 
 def stop_run(run_id: str) -> None:

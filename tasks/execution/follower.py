@@ -181,9 +181,7 @@ class Followed:
         order = supervisor.read_json(self.directory / supervisor.STOP)
         if order is None:
             logger.warning("run %s of task %s is ended: %s", self.run.pk, self.run.task_id, why)
-            order = {"reason": reason.value}
-        # Again and again: whoever wrote the order may have died before it sent the signal.
-        supervisor.request_stop(self.directory, reason=order["reason"], force=bool(order.get("force")))
+        supervisor.request_stop(self.directory, reason=order["reason"] if order else reason.value)
 
     def _with_launch_error(self, record: dict[str, object]) -> Report:
         if error := record.get("error"):

@@ -87,13 +87,18 @@ def write_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
 
 
 def is_alive(run_dir: str | os.PathLike[str]) -> bool:
-    """Whether a supervisor holds the run. Never waits, and never makes the lock."""
+    """Whether a supervisor holds the run."""
+    return is_locked(os.path.join(run_dir, LOCK))
+
+
+def is_locked(path: str | os.PathLike[str]) -> bool:
+    """Whether some process holds the lock file. Never waits, and never makes it."""
     try:
-        descriptor = os.open(os.path.join(run_dir, LOCK), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        # Shared, so that two who ask at the same time do not take each other for a supervisor.
+        # Shared, so that two who ask at the same time do not take each other for its holder.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -221,12 +226,17 @@ def send_signal(pid: int, expected_identity: str, signum: int) -> bool:
 def request_stop(run_dir: str | os.PathLike[str], *, reason: str, force: bool = False) -> bool:
     """Asks the run's supervisor to end the run: TERM, grace, KILL; with `force`, KILL at once.
 
+    Asking again sends the signal again, since whoever asked before may have died in between. It writes only
+    what is new, and never takes back a KILL at once.
     False if there is no live supervisor; the request stays, so one that starts later starts no agent.
     Raises OSError if the request cannot be written. Even then the run is ended, as "signalled".
     """
     asked = False
     try:
-        write_json(os.path.join(run_dir, STOP), {"reason": reason, "force": force})
+        before = read_json(os.path.join(run_dir, STOP)) or {}
+        order = {"reason": reason, "force": force or bool(before.get("force"))}
+        if order != before:
+            write_json(os.path.join(run_dir, STOP), order)
     finally:
         # We write one file and read the other; a starting supervisor does it crosswise: one sees the other.
         supervisor = read_json(os.path.join(run_dir, SUPERVISOR))

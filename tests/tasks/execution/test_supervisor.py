@@ -409,6 +409,16 @@ def test_records_that_the_system_has_no_room_for_the_agent(run: Run) -> None:
     assert not (run.directory / "agent.json").exists()
 
 
+def test_writes_an_order_once_and_never_takes_a_kill_back(run: Run) -> None:
+    order = run.directory / supervisor.STOP
+    supervisor.request_stop(run.directory, reason="cancelled", force=True)
+    first = order.stat().st_ino
+    supervisor.request_stop(run.directory, reason="cancelled")
+    assert order.stat().st_ino == first
+    supervisor.request_stop(run.directory, reason="killed")
+    assert supervisor.read_json(order) == {"reason": "killed", "force": True}
+
+
 def test_starts_no_agent_for_a_run_that_is_to_stop_already(run: Run) -> None:
     assert not supervisor.request_stop(run.directory, reason="cancelled")
     run.start(sh("echo ran"))
