@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,9 +10,7 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from monitoring.logbook import LOG_STREAM
 from monitoring.models import LogEntry, ResourceSample, Upkeep
-from monitoring.sampling import SAMPLE_STREAM
 from monitoring.streams import Stream
 
 OBSERVE_ENTRY = "observe"
@@ -62,23 +59,16 @@ def _old(rows: QuerySet, days: int | None, now: datetime, moment: str) -> QueryS
     return rows.filter(**{f"{moment}__lt": now - timedelta(days=days)}).order_by(moment)
 
 
-def prune_logs(rows: QuerySet[LogEntry]) -> int:
-    """Deletes entries batch by batch; a client that is further behind is told so when it resumes."""
-    return sum(_prune(rows, LOG_STREAM))
-
-
-def prune_samples(rows: QuerySet[ResourceSample]) -> int:
-    """The same for samples."""
-    return sum(_prune(rows, SAMPLE_STREAM))
-
-
-def _prune(rows: QuerySet, stream: Stream) -> Iterator[int]:  # type: ignore[type-arg]
+def prune_rows(rows: QuerySet, stream: Stream) -> int:  # type: ignore[type-arg]
+    """Deletes a stream's rows batch by batch; a client that is further behind is told so when it resumes."""
+    pruned = 0
     while pks := list(rows.values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             stream.note_pruned(max(pks))
             rows.model._default_manager.filter(pk__in=pks).delete()
         compact()
-        yield len(pks)
+        pruned += len(pks)
+    return pruned
 
 
 def compact() -> None:

@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from monitoring import upkeep
+from monitoring.logbook import LOG_STREAM
 from monitoring.models import LogEntry
+from monitoring.sampling import SAMPLE_STREAM
 from tasks import services
 from tasks.errors import TaskError
 from tasks.events import AGENT_STREAM
@@ -41,18 +42,12 @@ def prune(*, now: datetime | None = None, dry_run: bool = False) -> Pruned:
     logs, samples, tasks = _old_logs(now), upkeep.old_samples(now), _old_tasks(now)
     if dry_run:
         return Pruned(logs=logs.count(), samples=samples.count(), tasks=tasks.count())
-    _forget_agents(now - AGENT_STATES_KEPT)
+    upkeep.prune_rows(AgentState.objects.filter(at__lt=now - AGENT_STATES_KEPT), AGENT_STREAM)
     return Pruned(
-        logs=upkeep.prune_logs(logs), samples=upkeep.prune_samples(samples), tasks=_delete_tasks(tasks)
+        logs=upkeep.prune_rows(logs, LOG_STREAM),
+        samples=upkeep.prune_rows(samples, SAMPLE_STREAM),
+        tasks=_delete_tasks(tasks),
     )
-
-
-def _forget_agents(until: datetime) -> None:
-    with transaction.atomic():
-        old = list(AgentState.objects.filter(at__lt=until).values_list("pk", flat=True))
-        if old:
-            AGENT_STREAM.note_pruned(max(old))
-            AgentState.objects.filter(pk__in=old).delete()
 
 
 def _old_logs(now: datetime) -> QuerySet[LogEntry]:
