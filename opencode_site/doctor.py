@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import fcntl
 import os
 import stat
 import subprocess
@@ -15,13 +14,15 @@ from django.conf import settings
 from django.core.checks import ERROR, WARNING, Tags, run_checks
 from django.db import Error as AnyDatabaseError
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from monitoring import upkeep
 from monitoring.models import Upkeep
 from opencode_site import supply
 from opencode_site.access.reach import CannotServe, is_loopback
 from opencode_site.health import look_at_broker, look_at_database
+from opencode_site.serve.database import missing_migrations
+from opencode_site.serve.preflight import LOCK_FILE
+from tasks.execution import supervisor
 from tasks.execution.disk import MIB, free_space
 from tasks.execution.launcher import agents_found
 from tasks.execution.surroundings import agent_environment
@@ -49,7 +50,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Every finding, each as soon as it is known."""
-    running = server_runs()
+    running = supervisor.is_locked(settings.DATA_DIR / LOCK_FILE)
     yield from _supply()
     yield from _agents()
     database = list(_database(running=running))
@@ -59,20 +60,6 @@ def examine() -> Iterator[Finding]:
         yield from _disk()
     yield from _settings()
     yield from _modes()
-
-
-def server_runs() -> bool:
-    """Whether some `manage.py serve` holds the data directory."""
-    try:
-        file = (settings.DATA_DIR / "serve.lock").open("rb")
-    except FileNotFoundError:
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _supply() -> Iterator[Finding]:
@@ -121,8 +108,7 @@ def _version(path: str) -> tuple[str, bool]:
 
 def _database(*, running: bool) -> Iterator[Finding]:
     try:
-        executor = MigrationExecutor(connection)
-        left = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+        left = missing_migrations()
         journal = _journal_mode()
     except AnyDatabaseError as error:
         seen = " ".join(str(error).split())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 import textwrap
 import threading
@@ -17,7 +16,14 @@ from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFo
 from django.db import DatabaseError, InterfaceError
 
 from monitoring.publish import flush
-from opencode_site.cli.exits import MEANINGS, ExitCode, Failure, from_database, from_error
+from opencode_site.cli.exits import (
+    MEANINGS,
+    ExitCode,
+    Failure,
+    end_for_lack_of_a_reader,
+    from_database,
+    from_error,
+)
 from opencode_site.cli.terminal import Terminal, terminal, unwrapped
 from opencode_site.ws.errors import ProtocolError
 from tasks.errors import TaskError
@@ -97,9 +103,7 @@ class Command(BaseCommand):
         except (DatabaseError, InterfaceError) as error:
             self._fail(from_database(error))
         except BrokenPipeError:
-            # What is still buffered must not be tried again at the end of the interpreter.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(ExitCode.BROKEN_PIPE)
+            end_for_lack_of_a_reader()
         if code:
             sys.exit(code)
 
@@ -113,7 +117,7 @@ class Command(BaseCommand):
 
     def complain(self, failure: Failure) -> None:
         """One line on stderr."""
-        self.stderr.write(ascii_safe(f"error: {failure}"))
+        self.stderr.write(printable(f"error: {failure}"))
 
     def each(self, ids: Sequence[str], act: Callable[[str], Task]) -> tuple[list[Task], ExitCode]:
         """Does one thing to many tasks; one that is refused is told and does not stop the others. The exit
@@ -139,6 +143,6 @@ class Command(BaseCommand):
         waiting.join(FLUSH_PATIENCE)
 
 
-def ascii_safe(text: str) -> str:
+def printable(text: str) -> str:
     """The line without control characters, which may have come in by an argument."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)

