@@ -8,7 +8,7 @@ from datetime import datetime
 
 import orjson
 
-from tests.benchmarks.report import Result, figure, percentile
+from tests.benchmarks.report import Result, figure, percentiles
 from tests.benchmarks.served import finished, served, start
 from tests.benchmarks.wire import Broken, Wire, listen, wires
 
@@ -35,15 +35,12 @@ def log_latency() -> Iterator[Result]:
     spans: list[list[float]] = [[] for _ in range(WINDOWS)]
     for written, late in heard:
         spans[min(int((written - begin) / WINDOW), WINDOWS - 1)].append(late * 1000)
-    for percent, limit in ((50, 60), (99, 150)):
-        yield Result(
-            what=f"a log line, from the agent's write to a subscriber, p{percent}",
-            sign="<",
-            target=limit,
-            unit="ms",
-            samples=[percentile(span, percent) for span in spans],
-            note=f"{RUNS} runs × {PER_SECOND} lines/s, {SUBSCRIBERS} subscribers, {WINDOWS} × {WINDOW:g} s",
-        )
+    yield from percentiles(
+        "a log line, from the agent's write to a subscriber",
+        spans,
+        {50: 60, 99: 150},
+        note=f"{RUNS} runs × {PER_SECOND} lines/s, {SUBSCRIBERS} subscribers, {WINDOWS} × {WINDOW:g} s",
+    )
 
 
 def _hear(subscribers: list[Wire], lines: int) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import orjson
 
-from tests.benchmarks.report import Result, figure, percentile
+from tests.benchmarks.report import Result, figure, percentile, percentiles
 from tests.benchmarks.served import finished, served, start
 from tests.benchmarks.wire import Broken, Wire, listen, masked, wires
 
@@ -105,15 +105,12 @@ def agent_start() -> Iterator[Result]:
     with served("SQLite") as server, wires(server.port, 1) as (wire,):
         wire.ask({"type": "subscribe_to_updates", "channels": ["task_status"]})
         rounds = [[_start(wire, f"a{turn}-{n}") for n in range(AGENTS)] for turn in range(ROUNDS)]
-    for percent, limit in ((50, 150), (99, 500)):
-        yield Result(
-            what=f"`start_task` reply → agent process, p{percent}",
-            sign="<",
-            target=limit,
-            unit="ms",
-            samples=[percentile(each, percent) for each in rounds],
-            note=f"{ROUNDS} × {AGENTS} agents, one after the other",
-        )
+    yield from percentiles(
+        "`start_task` reply → agent process",
+        rounds,
+        {50: 150, 99: 500},
+        note=f"{ROUNDS} × {AGENTS} agents, one after the other",
+    )
 
 
 def _start(wire: Wire, task_id: str) -> float:

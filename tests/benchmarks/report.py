@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,21 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """By nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def percentiles(
+    what: str, rounds: Sequence[Sequence[float]], limits: dict[int, float], *, note: str
+) -> Iterator[Result]:
+    """A line for each percent in `limits`, with what it must stay below in milliseconds."""
+    for percent, limit in limits.items():
+        yield Result(
+            what=f"{what}, p{percent}",
+            sign="<",
+            target=limit,
+            unit="ms",
+            samples=[percentile(each, percent) for each in rounds],
+            note=note,
+        )
 
 
 def show(results: Sequence[Result], console: Console) -> None:

@@ -8,10 +8,10 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +19,7 @@ from tests.chaos.postgres import Cluster
 from tests.support import agent
 from tests.support.client import Client
 from tests.support.server import Server
+from tests.support.waiting import eventually
 
 FINISHED = ("completed", "failed", "cancelled")
 AGENT = {
@@ -28,12 +29,7 @@ AGENT = {
 }
 
 
-def until(what: str, holds: Callable[[], Any], *, patience: float = 60.0) -> Any:
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
+until = partial(eventually, patience=60.0)
 
 
 def said(client: Client, task_id: str) -> list[str]:

@@ -9,9 +9,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from websockets.sync.client import connect
 from tests.chaos.subscriber import Subscriber
 from tests.support import agent
 from tests.support.server import ROOT, Server
+from tests.support.waiting import eventually
 
 FULL = bool(os.environ.get("CHAOS_FULL"))
 AGENT = {"OPENCODE_BIN": str(Path(agent.__file__)), "OPENCODE_KILL_GRACE": "1"}
@@ -37,12 +37,7 @@ def query(server: Server, statement: str, *values: object) -> list[tuple[Any, ..
         return connection.execute(statement, values).fetchall()
 
 
-def until(what: str, holds: Callable[[], Any], *, patience: float = 240.0) -> Any:
-    deadline = time.monotonic() + patience
-    while not (found := holds()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-    return found
+until = partial(eventually, patience=240.0)
 
 
 def unfinished(server: Server) -> int:

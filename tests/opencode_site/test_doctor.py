@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.opencode_site.serve.served import Serve, eventually, short_directory
+from tests.opencode_site.serve.served import Serve, short_directory
 from tests.support.server import ROOT
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

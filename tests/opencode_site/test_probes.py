@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.opencode_site.serve.served import Serve, eventually, short_directory
+from tests.opencode_site.serve.served import Serve, short_directory
 from tests.support.stack import Stack
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

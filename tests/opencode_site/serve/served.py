@@ -12,8 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,10 @@ from django.conf import settings
 
 from tasks.execution import supervisor
 from tests.support.server import free_port
+from tests.support.waiting import eventually
 
 PATIENCE = 60.0
 """Far above what a start takes (2 s): a busy machine is no failure of ours."""
-
-
-def eventually(what: str, done: Callable[[], Any], *, patience: float = PATIENCE) -> Any:
-    """The first true answer of `done`."""
-    deadline = time.monotonic() + patience
-    while not (answer := done()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {patience} s: {what}")
-        time.sleep(0.02)
-    return answer
 
 
 class Serve:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.opencode_site.serve.served import PATIENCE, Serve, eventually, gone
+from tests.opencode_site.serve.served import PATIENCE, Serve, gone
 from tests.support import agent
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

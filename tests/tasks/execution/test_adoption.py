@@ -21,6 +21,7 @@ from tasks.execution.launcher import dispatch, run_dir
 from tasks.models import Run, RunState
 from tasks.selectors import get_task
 from tests.support import agent
+from tests.support.waiting import eventually
 from tests.tasks.execution.conftest import Spooled
 
 HELLO = '{"type": "text", "timestamp": 1, "sessionID": "s", "part": {"text": "hello"}}\n'
@@ -60,10 +61,7 @@ def working(db: None, settings: Any, tmp_path: Path) -> Run:
 
 
 def until_gone(run: Run) -> None:
-    deadline = time.monotonic() + 20
-    while supervisor.is_alive(run_dir(run)):
-        assert time.monotonic() < deadline, "its agent goes on"
-        time.sleep(0.02)
+    eventually("its agent ends", lambda: not supervisor.is_alive(run_dir(run)), patience=20.0)
 
 
 def test_ends_an_agent_whose_run_another_host_has_declared_lost(working: Run) -> None:

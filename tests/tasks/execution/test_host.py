@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from tasks.execution.host import HostUpkeep
 from tasks.models import Run, RunState
+from tests.support.waiting import eventually
 from tests.tasks.execution.conftest import Spooled
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,11 +27,7 @@ def upkeep(settings: Any) -> Iterator[HostUpkeep]:
     thread.join(20)
 
 
-def until(what: str, holds: Callable[[], bool], *, patience: float = 30.0) -> None:
-    deadline = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
+until = partial(eventually, patience=30.0)
 
 
 def outcome() -> str | None:
