@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.opencode_site.ws.test_protocol import TIME, assert_error
 from tests.support import agent
 from tests.support.client import Client, Message
 from tests.support.server import Server
+from tests.support.waiting import eventually
 
 LONG = json.dumps({"lines": 100_000, "pause": 0.1, "children": 1})
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -139,13 +139,14 @@ def test_sends_a_sample_each_interval_to_subscribers_only(client: Client, server
 def test_shows_everything_at_once(client: Client, start: Start, opencode: str) -> None:
     foreign = start(opencode, "60")
     task = working(client)
-    deadline = time.monotonic() + 15
-    while True:
-        data = client.request({"type": "request_status"})["data"]
-        by_pid = {shown.get("pid"): shown for shown in data["agents"]}
-        if foreign.pid in by_pid or time.monotonic() > deadline:
-            break
-        client.wait(lambda message: message["type"] == "log_entry")
+
+    def told() -> Message | None:
+        """What the server tells once its account of agents holds both."""
+        data: Message = client.request({"type": "request_status"})["data"]
+        return data if foreign.pid in {shown.get("pid") for shown in data["agents"]} else None
+
+    data = eventually("the foreign agent is told of", told)
+    by_pid = {shown.get("pid"): shown for shown in data["agents"]}
     ours = by_pid[task["runs"][0]["agent_pid"]]
     assert (ours["id"], ours["status"], ours["type"]) == (task["id"], "running", "opencode")
     assert (ours["is_claude_desktop"], ours["process_type"]) == (False, "opencode")
@@ -162,9 +163,15 @@ def test_shows_everything_at_once(client: Client, start: Start, opencode: str) -
 
 def test_lists_agents_first_with_the_fields_of_the_spec(client: Client, start: Start, opencode: str) -> None:
     foreign = start(opencode, "60")
-    reply = client.request({"type": "request_process_list", "limit": 10_000})
-    assert reply["type"] == "process_list"
-    data = reply["data"]
+
+    def listed() -> Message | None:
+        """The reply that shows it asleep: one scan serves all who ask within a tenth of a second."""
+        reply = client.request({"type": "request_process_list", "limit": 10_000})
+        assert reply["type"] == "process_list"
+        state = {each["pid"]: each["status"] for each in reply["data"]["processes"]}
+        return reply if state.get(foreign.pid) == "sleeping" else None
+
+    data = eventually("the new agent is listed", listed)["data"]
     assert data["total_count"] == len(data["processes"])
     assert set(data["system_load"]) == {"load1", "load5", "load15"}
     kinds = ["type" in shown for shown in data["processes"]]
