@@ -21,9 +21,10 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 serve: $(VENV)/base.stamp
 	@exec $(BIN)/python manage.py serve $(ARGS)
 
-# Each test module stays with one worker, so that its tests share the server that they start.
+# Each test module stays with one worker, so that its tests share the server that they start. Four workers keep two
+# cores busy, since most tests wait for processes. The order is that of tests/turns.py.
 test: lint
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 ROUNDS ?= 200
 chaos: $(VENV)/dev.stamp
