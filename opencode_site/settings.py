@@ -320,8 +320,9 @@ INSTALLED_APPS = [
     "processes",
     "monitoring",
     "tasks",
-    "opencode_site",
     "opencode_site.access",
+    # Last: it ends the loading.
+    "opencode_site",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.conftest import browser, orders, server
+from tests.support.migrated import ADMIN_PASSWORD
 from tests.support.server import Server
 
 __all__ = ["browser", "server"]
@@ -34,7 +35,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     opened.on("request", lambda one: None if one.url.startswith((base, "data:")) else wrong.append(one.url))
     opened.goto("/admin/")
     opened.get_by_label("Username").fill("admin")
-    opened.get_by_label("Password").fill("correct horse battery staple")
+    opened.get_by_label("Password").fill(ADMIN_PASSWORD)
     opened.keyboard.press("Enter")
     expect(opened.locator("#oc-load")).to_be_visible()
     yield opened

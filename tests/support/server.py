@@ -1,4 +1,7 @@
-"""A really started server: `manage.py serve` as its user would start it, in directories of its own."""
+"""A really started server: `manage.py serve` as its user would start it, in directories of its own.
+
+Not for the first time, except with PostgreSQL: tests/opencode_site/serve has first starts.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from types import TracebackType
 import psutil
 
 from tests.support.client import Client
+from tests.support.migrated import ADMIN_PASSWORD, install_database
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 60.0
@@ -48,7 +52,7 @@ class Server:
             "OPENCODE_PORT": str(self.port),
             "OPENCODE_MESSAGES_PER_MINUTE": "0",
             "OPENCODE_TASKS_PER_MINUTE": "0",
-            "OPENCODE_ADMIN_PASSWORD": "correct horse battery staple",
+            "OPENCODE_ADMIN_PASSWORD": ADMIN_PASSWORD,
             **environment,
         }
         self._process: subprocess.Popen[str] | None = None
@@ -64,6 +68,8 @@ class Server:
 
     def start(self, *options: str) -> None:
         """Starts it and waits until its screen shows the WebSocket's URL."""
+        if "DATABASE_URL" not in self.environment and not self.data_dir.exists():
+            install_database(self.data_dir)
         log = self.data_dir.parent / "serve.out"
         with log.open("w") as out:
             self._process = subprocess.Popen(

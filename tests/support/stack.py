@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,25 +25,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from opencode_site.serve.preflight import valkey_server
 from tests.support.client import Client
+from tests.support.migrated import install_database
 from tests.support.server import ROOT, free_port
 
 READY_WITHIN = 30.0
-
-
-@cache
-def _migrated() -> Path:
-    """A database file with every table, made once and copied for each stack."""
-    directory = Path(
-        tempfile.mkdtemp(prefix="oc-migrated-", dir=Path(os.environ["OPENCODE_DATA_DIR"]).parent)
-    )
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-        cwd=ROOT,
-        env={**os.environ, "OPENCODE_DATA_DIR": str(directory)},
-        check=True,
-        timeout=120,
-    )
-    return directory / "db.sqlite3"
 
 
 class Stack:
@@ -89,7 +73,7 @@ class Stack:
 
     def __enter__(self) -> Stack:
         try:
-            shutil.copy(_migrated(), self.data_dir / "db.sqlite3")
+            install_database(self.data_dir)
             self.start_broker()
             self.webs = [self._launch(port) for port in self.ports]
             for number in range(len(self.ports)):
