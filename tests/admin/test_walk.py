@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.dashboard.conftest import browser, orders, server
+from tests.support.axe import serious_findings
 from tests.support.migrated import ADMIN_PASSWORD
 from tests.support.server import Server
 
@@ -138,29 +137,12 @@ def look_at_every_page(page: Page) -> None:
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (url, width)
 
 
-@pytest.fixture
-def axe() -> str:
-    if not os.environ.get("AXE_JS"):
-        pytest.skip("there is no axe-core: set AXE_JS to its axe.min.js (.ci/run brings it)")
-    return Path(os.environ["AXE_JS"]).read_text()
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing_serious(page: Page, axe: str, theme: Any) -> None:
+def test_axe_finds_nothing_serious(page: Page, theme: Any) -> None:
     page.emulate_media(color_scheme=theme)
     create(page, f"axe-{theme}", orders(say=["hello"]))
     for url in (*PAGES, f"{TASKS}axe-{theme}/change/"):
         if "walked" not in url:
             page.goto(url)
-            assert serious(page, axe) == [], url
-
-
-def serious(page: Page, axe: str) -> list[Any]:
-    """What axe-core calls serious or critical on our own parts of the page."""
-    page.add_script_tag(content=axe)
-    found: list[Any] = page.evaluate(
-        """async () => (await axe.run("#content-main, .oc-card, .oc-warning")).violations
-            .filter((one) => ["serious", "critical"].includes(one.impact))
-            .map((one) => [one.id, one.nodes.map((node) => node.html.slice(0, 150))])"""
-    )
-    return found
+            # Our own parts of the page.
+            assert serious_findings(page, "#content-main, .oc-card, .oc-warning") == [], url

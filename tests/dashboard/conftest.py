@@ -72,12 +72,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def open_page(browser: Browser, server: Server) -> Iterator[OpenPage]:
-    """Opens the dashboard and waits until it is live; at the end nothing may have gone wrong in any page."""
+    """Opens the dashboard and waits until it is live; at the end nothing may have gone wrong in any page.
+
+    `clock` lets the test move the page's clock.
+    """
     complaints: list[str] = []
     contexts = []
 
     def opened(
-        *, path: str = "", wait: bool = True, answer: AnswerSocket | None = None, **options: Any
+        *,
+        path: str = "",
+        wait: bool = True,
+        answer: AnswerSocket | None = None,
+        clock: bool = False,
+        **options: Any,
     ) -> Page:
         context = browser.new_context(locale="en-GB", timezone_id="Europe/Berlin", **options)
         contexts.append(context)
@@ -88,6 +96,8 @@ def open_page(browser: Browser, server: Server) -> Iterator[OpenPage]:
             "console",
             lambda message: complaints.append(message.text) if _is_complaint(message.text) else None,
         )
+        if clock:
+            page.clock.install()
         if answer is not None:
             page.route_web_socket("**/ws", answer)
         page.goto(f"http://127.0.0.1:{server.port}/{path}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.dashboard.conftest import OpenPage, eventually, orders
+from tests.support.axe import serious_findings
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -128,6 +132,7 @@ def test_shows_text_from_agents_as_text(open_page: OpenPage, client: Client) -> 
     page = open_page()
     client.start("evil", description=orders(say=[HEBREW, EVIL], hold=4, name="<b>bold</b>"))
     expect(card(page, "evil").locator(".task-said")).to_contain_text("<script>window.hacked = 1</script>")
+    expect(card(page, "evil")).to_contain_text('"name": "<b>bold</b>"')
     drawer = open_task(page, "evil")
     expect(drawer.locator(".log-row").filter(has_text="red")).to_be_visible()
     texts = log_texts(drawer)
@@ -140,7 +145,7 @@ def test_shows_text_from_agents_as_text(open_page: OpenPage, client: Client) -> 
         "isolate",
     ]
     assert page.evaluate("window.hacked") is None
-    assert page.locator(".log-row script, .log-row img, .task b").count() == 0
+    assert page.locator(".log-row script, .log-row img, .task b, .drawer b").count() == 0
 
 
 def test_follows_a_log_until_one_scrolls_up(open_page: OpenPage, client: Client) -> None:
@@ -167,7 +172,7 @@ def test_follows_a_log_until_one_scrolls_up(open_page: OpenPage, client: Client)
 def test_filters_searches_and_downloads_a_log(open_page: OpenPage, client: Client) -> None:
     client.start("files", description=orders(lines=1500, rate=100_000, say=["needle in the hay"]))
     client.until_status("files", "completed")
-    page = open_page()
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
     drawer = open_task(page, "files")
     expect(drawer.locator(".log-count")).to_contain_text("loaded lines")
     drawer.get_by_role("button", name="Load all").click()
@@ -179,6 +184,12 @@ def test_filters_searches_and_downloads_a_log(open_page: OpenPage, client: Clien
     drawer.get_by_label("Level").select_option("error")
     expect(drawer.locator(".log-notice")).to_have_text("No line matches.")
     drawer.get_by_label("Level").select_option("debug")
+    drawer.get_by_label("Search in the log").fill("needle")
+    expect(drawer.locator(".log-row")).to_have_count(1)
+    drawer.get_by_role("button", name="Copy the lines shown").click()
+    expect(page.locator(".toast")).to_contain_text("1 line copied.")
+    assert page.evaluate("navigator.clipboard.readText()").rstrip().endswith("needle in the hay")
+    # All of it, whatever is shown.
     with page.expect_download() as download:
         drawer.get_by_role("button", name="Download the log").click()
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
@@ -225,6 +236,71 @@ def test_is_used_by_keyboard_alone(open_page: OpenPage, client: Client) -> None:
     page.keyboard.press("4")
     expect(group(page, "running")).to_be_hidden()
     expect(page.get_by_role("button", name="Finished")).to_have_attribute("aria-pressed", "true")
+
+
+def test_cancels_retries_and_filters_by_keyboard_and_priority(open_page: OpenPage, client: Client) -> None:
+    client.start("waits-for-it", description=orders(hold=60))
+    client.start("keyed", description=orders(), dependencies=["waits-for-it"], priority="high")
+    page = open_page()
+    page.get_by_label("Priority", exact=True).select_option("high")
+    expect(page.locator(".task")).to_have_count(1)
+    page.keyboard.press("2")
+    expect(group(page, "queued").locator('[data-task="keyed"]')).to_be_visible()
+    card(page, "keyed").locator(".task-title").focus()
+    page.keyboard.press("c")
+    expect(page.locator(".toast")).to_contain_text("keyed is cancelled.")
+    page.keyboard.press("0")
+    expect(page.get_by_label("Priority", exact=True)).to_have_value("")
+    expect(card(page, "waits-for-it")).to_be_visible()
+    card(page, "keyed").locator(".task-title").focus()
+    page.keyboard.press("r")
+    expect(page.locator(".toast").last).to_contain_text("keyed is queued again.")
+    assert client.task("keyed")["status"] == "pending"
+    client.request({"type": "cancel_task", "task_id": "keyed"})
+    client.request({"type": "cancel_task", "task_id": "waits-for-it"})
+
+
+def test_tells_times_with_the_exact_one_on_hover(open_page: OpenPage, client: Client) -> None:
+    client.start("timed", description=orders())
+    ended = client.until_status("timed", "completed")["completed_at"]
+    time = card(open_page(), "timed").locator("time[data-at][data-style=ago]").first
+    expect(time).to_have_text(re.compile(r"now|ago"))
+    # The page's zone is Berlin's, the server's times are UTC.
+    there = datetime.fromisoformat(ended).astimezone(ZoneInfo("Europe/Berlin"))
+    assert there.strftime("%H:%M") in (time.get_attribute("title") or "")
+
+
+def test_opens_with_an_address_that_names_nothing(open_page: OpenPage) -> None:
+    page = open_page(path="#task=%E0")
+    expect(page.locator(".pill[data-kind=live]").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_page: OpenPage, client: Client, scheme: Any) -> None:
+    client.start(f"running-{scheme}", description=orders(say=["at work"], todos=[1, 3], hold=60))
+    client.start(f"queued-{scheme}", description=orders(), dependencies=[f"running-{scheme}"])
+    client.start(f"failed-{scheme}", description=orders(fail="Incorrect API key provided"))
+    client.until_status(f"failed-{scheme}", "failed")
+    client.until_status(f"running-{scheme}", "running")
+    page = open_page(color_scheme=scheme, bypass_csp=True)
+    expect(card(page, f"running-{scheme}").locator(".task-said")).to_be_visible()
+    expect(page.locator(".chart canvas").first).to_be_visible()
+    assert serious_findings(page, "body") == []
+    drawer = open_task(page, f"running-{scheme}")
+    expect(drawer.locator(".log-row").first).to_be_visible()
+    for tab in ("Log", "Runs", "Details"):
+        drawer.get_by_role("tab", name=tab).click()
+        assert serious_findings(page, "dialog") == [], tab
+    page.keyboard.press("Escape")
+    for key in ("n", "?"):
+        page.keyboard.press(key)
+        expect(page.locator("dialog")).to_be_visible()
+        if key == "n":
+            page.get_by_text("More: agent").click()
+        assert serious_findings(page, "dialog") == [], key
+        page.keyboard.press("Escape")
+    client.request({"type": "cancel_task", "task_id": f"queued-{scheme}"})
+    client.request({"type": "cancel_task", "task_id": f"running-{scheme}"})
 
 
 def test_tells_a_screen_reader_what_became_of_a_task(open_page: OpenPage, client: Client) -> None:

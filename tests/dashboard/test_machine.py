@@ -82,6 +82,19 @@ def test_ends_the_process_of_somebody_elses_agent_after_asking(
     expect(row).to_have_count(0)
 
 
+def test_says_why_a_process_could_not_be_ended(
+    open_page: OpenPage, stranger: subprocess.Popen[bytes]
+) -> None:
+    page = open_page()
+    row = page.locator(".process", has_text=f"pid {stranger.pid}")
+    row.get_by_role("button", name="End").click()
+    stranger.kill()
+    stranger.wait()
+    page.get_by_role("button", name="End the process").click()
+    expect(page.locator(".toast")).to_contain_text(f"{stranger.pid}")
+    expect(page.locator(".toast")).not_to_contain_text("has ended")
+
+
 def test_works_with_a_server_that_knows_only_tasks_and_logs(open_page: OpenPage, server: Server) -> None:
     def without_the_rest(socket: WebSocketRoute) -> None:
         upstream = socket.connect_to_server()

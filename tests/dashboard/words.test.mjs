@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { ago, bytes, dollars, duration, firstLine, memory, percent, plain, took } from "../../opencode_site/static/dashboard/format.js";
 import { fieldError, suggestId, taskFrom } from "../../opencode_site/static/dashboard/new-task.js";
-import { queueOrder, select } from "../../opencode_site/static/dashboard/selection.js";
+import { queueOrder, select, taskInAddress } from "../../opencode_site/static/dashboard/selection.js";
 import { strangers } from "../../opencode_site/static/dashboard/strangers.js";
 
 test("takes colours, titles, links and cursor movements out of what an agent prints", () => {
@@ -93,4 +93,9 @@ test("suggests an id that the server accepts for any description", () => {
   const rule = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
   for (const text of ["Fix the tests", "Größe überprüfen", "表を更新", "", "-- 123", "x".repeat(1000)]) assert.match(suggestId(text), rule);
   assert.equal(suggestId("Prüfe die Straße", () => 0), "prufe-die-strasse-0000");
+});
+
+test("finds the task that an address names, whatever else the address says", () => {
+  assert.equal(taskInAddress("#task=a%2Fb"), "a/b");
+  for (const hash of ["", "#", "#task=", "#other=x", "#task=%E0", "#task=%"]) assert.equal(taskInAddress(hash), "");
 });

@@ -90,9 +90,9 @@ export class LogBook {
     return { record: this.visible[low], line: row - this.#starts[low] };
   }
 
-  /** The records that are shown, as a text file. */
-  text() {
-    return this.visible.map((record) => `${record.time} ${record.level.padEnd(5)} ${record.text}\n`).join("");
+  /** Records as a text file: those that are shown, or all that are loaded. */
+  text(records = this.visible) {
+    return records.map((record) => `${record.time} ${record.level.padEnd(5)} ${record.text}\n`).join("");
   }
 
   #append(fresh) {

@@ -8,7 +8,7 @@ import { firstLine, plain } from "./format.js";
 import { icon } from "./icons.js";
 import { refreshMoments } from "./moments.js";
 import { Group } from "./protocol.js";
-import { select } from "./selection.js";
+import { select, taskInAddress } from "./selection.js";
 import { listenForKeys } from "./shortcuts.js";
 import { Store } from "./store.js";
 import { Sync } from "./sync.js";
@@ -210,8 +210,8 @@ function showTheme() {
 }
 
 function openFromAddress() {
-  const [, id] = /^#task=(.+)$/.exec(location.hash) ?? [];
-  if (id) openTask(decodeURIComponent(id));
+  const id = taskInAddress(location.hash);
+  if (id) openTask(id);
 }
 
 const focused = () => store.tasks.get(taskList.focusedId);

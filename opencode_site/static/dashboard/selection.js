@@ -45,3 +45,14 @@ export function select(tasks, filter) {
   for (const group of Object.values(Group)) shown[group].sort(ORDER[group]);
   return { shown, totals };
 }
+
+/** The id of the task that the address's fragment names; "" where it names none. */
+export function taskInAddress(hash) {
+  const [, id] = /^#task=(.+)$/.exec(hash) ?? [];
+  try {
+    return decodeURIComponent(id ?? "");
+  } catch {
+    // Half of a percent-encoded letter, as a cut-off link has it.
+    return "";
+  }
+}

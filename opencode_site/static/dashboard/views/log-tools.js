@@ -7,6 +7,8 @@ import { icon } from "../icons.js";
 const TYPING = 150;
 const LEVEL_CHOICES = [["debug", "All levels"], ["info", "Info and above"], ["warn", "Warnings and errors"], ["error", "Errors only"]];
 
+const lines = (number, what = "") => `${count(number)}${what} ${number === 1 ? "line" : "lines"}`;
+
 export class LogTools {
   #book;
   #reader;
@@ -36,13 +38,13 @@ export class LogTools {
     this.#all = h("button", { class: "button small quiet", type: "button", onclick: () => this.#toggleAll() }, "Load all");
     const tool = (label, symbol, run) => h("button", { class: "icon-button", type: "button", "aria-label": label, title: label, onclick: run }, icon(symbol));
     this.element = h("div", { class: "log-tools" }, this.#search, this.#level, this.#count, this.#all,
-      tool("Copy the lines shown", "copy", () => this.#copy(this.#book.text(), `${count(this.#book.visible.length)} lines copied.`)),
+      tool("Copy the lines shown", "copy", () => this.#copy(this.#book.text(), `${lines(this.#book.visible.length)} copied.`)),
       tool("Download the log", "download", () => this.#download()));
   }
 
   show() {
     const { records, visible, hasOlder } = this.#book;
-    const loaded = `${count(records.length)}${hasOlder ? " loaded" : ""} lines`;
+    const loaded = lines(records.length, hasOlder ? " loaded" : "");
     setText(this.#count, visible.length === records.length ? loaded : `${count(visible.length)} of ${loaded}`);
     this.#all.hidden = (!hasOlder || this.#book.isFull) && !this.#loading;
     setText(this.#all, this.#loading ? "Stop loading" : "Load all");
@@ -97,7 +99,7 @@ export class LogTools {
 
   async #download() {
     if (this.#book.hasOlder && !this.#loading) await this.#readAll();
-    const url = URL.createObjectURL(new Blob([this.#book.text()], { type: "text/plain;charset=utf-8" }));
+    const url = URL.createObjectURL(new Blob([this.#book.text(this.#book.records)], { type: "text/plain;charset=utf-8" }));
     h("a", { href: url, download: `${this.#taskId.replaceAll(/[^\w.-]/g, "_")}.log` }).click();
     URL.revokeObjectURL(url);
   }

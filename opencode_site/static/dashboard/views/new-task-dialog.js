@@ -70,7 +70,7 @@ export class NewTaskDialog {
     this.unit = unit;
     return [
       this.#field({ name: "agent", label: "Agent", control: this.#suggesting("agent", () => this.#agents()), hint: "Empty: opencode" }).element,
-      this.#field({ name: "model", label: "Model", control: this.#suggesting("model", () => this.#seen("model")), hint: "provider/model; empty: the server's default" }).element,
+      this.#field({ name: "model", label: "Model", control: this.#suggesting("model", () => this.#seen("model")), hint: "provider/model, as “opencode models” lists them; empty: the server's default" }).element,
       this.#field({ name: "working_dir", label: "Directory", wide: true, control: this.#suggesting("working_dir", () => this.#seen("working_dir")), hint: "On the server; empty: its project directory" }).element,
       this.#field({ name: "files_pattern", label: "Files", control: h("input", { type: "text", class: "mono", placeholder: "**/*.py", spellcheck: "false" }) }).element,
       timeout.element,
