@@ -224,7 +224,7 @@ def cancel(task_id: str) -> Task:
 
 
 def _cancel_once(task_id: str) -> Task | None:
-    """None if the run has ended between two looks: what is to be done now is to be seen anew."""
+    """None if things have changed between two looks: what is to be done now is to be seen anew."""
     with transaction.atomic():
         if Task.objects.filter(pk=task_id, status=Status.PENDING).update(
             status=Status.CANCELLED, completed_at=timezone.now(), not_before=None
@@ -232,14 +232,16 @@ def _cancel_once(task_id: str) -> Task | None:
             task = get_task(task_id)
             _record_transition(task, old=Status.PENDING, new=Status.CANCELLED)
             return task
+    # Another transaction, since whoever ends a run locks that before its task: PostgreSQL keeps the lock of a
+    # row that an UPDATE has waited for, even if its condition holds no longer.
+    with transaction.atomic():
         task = get_task(task_id)
-        if task.status != Status.RUNNING:
+        if task.status in FINISHED:
             raise _wrong_status(
                 task, f"Task '{task_id}' is {task.status} and cannot be cancelled", ["pending", "running"]
             )
-        # The task is not locked first: whoever ends a run locks that before its task.
         run = task.runs.exclude(state=RunState.ENDED).first()
-        if run is None:
+        if task.status == Status.PENDING or run is None:
             return None
         Run.objects.filter(pk=run.pk, stop_reason="").update(stop_reason=StopReason.CANCELLED)
         wake_to_stop(run.host, str(run.pk))
