@@ -175,6 +175,7 @@ class Task(Work):
                 condition=Q(status=Status.PENDING),
             ),
             models.Index(fields=["-completed_at"], name="task_finished", condition=Q(status__in=FINISHED)),
+            models.Index(fields=["status", "-completed_at"], name="task_status_finished"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=Status.values), name="task_status_known"),

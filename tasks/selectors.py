@@ -16,6 +16,8 @@ from tasks.queue import HOST_ALIVE
 
 STALLED_AFTER = timedelta(minutes=3)
 """A run that has written nothing for this long is shown as stalled; a long tool is silent too."""
+NAMES_TOLD = 5
+"""Tasks that a reason names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,18 @@ def _earlier_turns() -> QuerySet[Task]:
 
 def runs_in_flight(host: str) -> list[Run]:
     """The runs that this host has not ended yet, oldest first."""
-    return list(
-        Run.objects.filter(host=host)
-        .exclude(state=RunState.ENDED)
-        .select_related("task")
-        .order_by("created_at")
-    )
+    return _in_flight(Run.objects.filter(host=host))
 
 
 def agents_in_flight() -> list[Run]:
     """The runs in flight on all hosts, oldest first."""
-    return list(Run.objects.exclude(state=RunState.ENDED).select_related("task").order_by("created_at"))
+    return _in_flight(Run.objects.all())
+
+
+def _in_flight(runs: QuerySet[Run]) -> list[Run]:
+    # Sorted here: a database that is asked to may walk through all runs there ever were, by their age.
+    found = runs.exclude(state=RunState.ENDED).select_related("task").order_by()
+    return sorted(found, key=lambda run: run.created_at)
 
 
 def foreign_agents() -> list[SeenAgent]:
@@ -123,15 +126,34 @@ def tasks_of_interest() -> list[Task]:
     return [*unfinished[:UNFINISHED_LIMIT], *finished[:FINISHED_LIMIT]]
 
 
-def why_not_delete(task: Task, together: Collection[str] = ()) -> str:
-    """Why the task cannot be deleted now, together with others; empty if it can."""
-    if task.status == Status.RUNNING:
-        return f"Task '{task.pk}' is running and cannot be deleted; cancel it first"
-    waiting = list(task.needed_by.exclude(task__in=together).values_list("task_id", flat=True)[:5])
-    if waiting:
-        names = ", ".join(f"'{name}'" for name in waiting)
-        return f"Task '{task.pk}' cannot be deleted: {names} depends on it; delete or edit that first"
-    return ""
+def why_not_delete(tasks: Collection[Task]) -> list[str]:
+    """Why some of the tasks cannot be deleted now, all together; one query for a thousand as for one."""
+    chosen = {task.pk for task in tasks}
+    waiting: dict[str, list[str]] = {}
+    for needed, task_id in Dependency.objects.filter(needs__in=chosen).values_list("needs_id", "task_id"):
+        if task_id not in chosen:
+            waiting.setdefault(needed, []).append(task_id)
+    reasons = []
+    for task in tasks:
+        if task.status == Status.RUNNING:
+            reasons.append(f"Task '{task.pk}' is running and cannot be deleted; cancel it first")
+        elif names := waiting.get(task.pk):
+            told = ", ".join(f"'{name}'" for name in names[:NAMES_TOLD])
+            reasons.append(
+                f"Task '{task.pk}' cannot be deleted: {told} depends on it; delete or edit that first"
+            )
+    return reasons
+
+
+def waiting_for(task_id: str) -> set[str]:
+    """All tasks that wait for this one, directly or through others: it cannot wait for any of them."""
+    found: set[str] = set()
+    front = {task_id}
+    while front:
+        rows = Dependency.objects.filter(needs__in=front).values_list("task_id", flat=True)
+        front = set(rows) - found
+        found |= front
+    return found
 
 
 def runtime(task: Task) -> tuple[str, str]:

@@ -201,7 +201,7 @@ def delete(task_id: str) -> None:
     """
     with transaction.atomic():
         task = _locked(task_id)
-        if why := why_not_delete(task):
+        for why in why_not_delete([task]):
             raise _wrong_status(task, why, ["pending", *FINISHED])
         lines = LogEntry.objects.filter(agent=task_id)
         # Who resumes from before these rows is told that some are missing.

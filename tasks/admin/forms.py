@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -36,11 +37,9 @@ def proposed_id() -> str:
     return f"task-{secrets.token_hex(4)}"
 
 
-class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Stores nothing by itself: a valid form has been submitted to, or edited by, the lifecycle."""
-
-    agent = forms.ChoiceField(choices=[(name, name) for name in AGENTS], widget=UnfoldAdminSelectWidget)
-    minutes = forms.DecimalField(
+def minutes_field() -> forms.DecimalField:
+    """A run's time limit as people give it."""
+    return forms.DecimalField(
         label="Time limit",
         required=False,
         min_value=MIN_TIMEOUT_MS / MINUTE_MS,
@@ -48,6 +47,18 @@ class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="Minutes that one run may take; empty means 7 days.",
         widget=UnfoldAdminDecimalFieldWidget,
     )
+
+
+def milliseconds(minutes: Decimal | None) -> int | None:
+    """What the field's value is for a task."""
+    return None if minutes is None else int(minutes * MINUTE_MS)
+
+
+class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Stores nothing by itself: a valid form has been submitted to, or edited by, the lifecycle."""
+
+    agent = forms.ChoiceField(choices=[(name, name) for name in AGENTS], widget=UnfoldAdminSelectWidget)
+    minutes = minutes_field()
     waits_for = forms.ModelMultipleChoiceField(
         label="Waits for",
         queryset=Task.objects.all(),
@@ -106,14 +117,13 @@ class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def _wanted(self) -> services.NewTask:
         data = self.cleaned_data
-        minutes = data["minutes"]
         return services.NewTask(
             id=data["id"],
             type=data["type"],
             description=data["description"],
             priority=Priority(data["priority"]),
             files_pattern=data["files_pattern"],
-            timeout_ms=None if minutes is None else int(minutes * MINUTE_MS),
+            timeout_ms=milliseconds(data["minutes"]),
             working_dir=data["working_dir"] or None,
             agent=data["agent"],
             model=data["model"],

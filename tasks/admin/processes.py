@@ -50,6 +50,8 @@ class SeenAgentAdmin(History):
     def end(self, obj: SeenAgent) -> str:
         if obj.gone:
             return "gone"
+        if obj.host != settings.HOSTNAME:
+            return f"only on {obj.host}"
         url = reverse("admin:processes_seenagent_end", args=[obj.pk])
         return format_html('<a class="oc-link-danger" href="{}">End process {}…</a>', url, obj.pid)
 

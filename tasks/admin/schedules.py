@@ -17,6 +17,8 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from tasks import schedules
+from tasks.admin.forms import MINUTE_MS, milliseconds, minutes_field
+from tasks.admin.show import time_limit
 from tasks.agents import AGENTS
 from tasks.errors import TaskError
 from tasks.models import Schedule, Turn
@@ -54,12 +56,13 @@ class IntervalAdmin(Times):
 
 class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
     agent = forms.ChoiceField(choices=[(name, name) for name in AGENTS], widget=UnfoldAdminSelectWidget)
+    minutes = minutes_field()
 
     class Meta:
         model = Schedule
         fields = (
             *("name", "enabled", "crontab", "interval", "overlap", "type", "priority", "description"),
-            *("agent", "model", "working_dir", "files_pattern", "timeout_ms", "max_retries"),
+            *("agent", "model", "working_dir", "files_pattern", "max_retries"),
         )
         widgets = {"description": UnfoldAdminTextareaWidget}
 
@@ -68,6 +71,12 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         if "working_dir" in self.fields:
             self.fields["working_dir"].required = False
             self.fields["working_dir"].help_text = "Empty means the project directory."
+        if self.instance.timeout_ms is not None:
+            self.initial["minutes"] = self.instance.timeout_ms / MINUTE_MS
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        self.instance.timeout_ms = milliseconds(self.cleaned_data.get("minutes"))
 
     def clean_working_dir(self) -> str:
         directory: str = self.cleaned_data["working_dir"]
@@ -121,7 +130,7 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
     fieldsets = (
         (None, {"fields": ("name", "enabled", "crontab", "interval", "overlap", "next_turns")}),
         ("The task", {"fields": ("type", "priority", "description", "agent", "model", "working_dir")}),
-        ("More", {"fields": ("files_pattern", "timeout_ms", "max_retries")}),
+        ("More", {"fields": ("files_pattern", "minutes", "max_retries")}),
     )
 
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
@@ -136,7 +145,7 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
             return f"{obj.crontab.human_readable} ({obj.crontab.timezone})"
         return str(obj.interval)
 
-    @display(description="next turn", ordering="next_at")
+    @display(description="next run", ordering="next_at")
     def next_turn(self, obj: Schedule) -> str:
         turns = schedules.upcoming(obj, 1)
         return _moment(turns[0]) if turns else "–"
@@ -146,12 +155,16 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
         newest = obj.turns.first()
         return newest.outcome if newest else "–"
 
-    @display(description="next turns")
+    @display(description="next runs")
     def next_turns(self, obj: Schedule) -> str:
         turns = [(_moment(turn),) for turn in schedules.upcoming(obj)] if obj.pk else []
         if not turns:
             return "None while it is not enabled."
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", turns))
+
+    @display(description="Time limit")
+    def minutes(self, obj: Schedule) -> str:
+        return time_limit(obj.timeout_ms)
 
     @admin.action(description="Take a turn now", permissions=["change"])
     def take_turn_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:

@@ -35,6 +35,11 @@ def duration(start: datetime | None, end: datetime | None) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02} min"
 
 
+def time_limit(timeout_ms: int | None) -> str:
+    """Of one run."""
+    return f"{timeout_ms / 60_000:g} minutes" if timeout_ms else "7 days"
+
+
 def size(number: float | None) -> str:
     """Bytes in powers of 1024; "–" for what is not known."""
     if number is None:

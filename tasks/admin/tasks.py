@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote as unquote_url
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
@@ -26,14 +28,16 @@ from tasks.admin.export import as_csv, as_json
 from tasks.admin.filters import AgeFilter, AgentFilter, HostFilter, TypeFilter
 from tasks.admin.forms import TaskForm, proposed_id
 from tasks.admin.runs import outcome, tokens, why_failed
-from tasks.admin.show import BADGES, dollars, duration, size
+from tasks.admin.show import BADGES, dollars, duration, size, time_limit
 from tasks.errors import TaskError
 from tasks.models import Dependency, Priority, Run, Status, Task
-from tasks.selectors import run_summaries, runtime, runtimes, why_not_delete
+from tasks.selectors import run_summaries, runtime, runtimes, waiting_for, why_not_delete
 
 STOP = "tasks.stop_run"
 NEIGHBOURS = 12
 """Tasks of one column of the graph that are shown."""
+EDITED = re.compile(r"/tasks/task/([^/]+)/change/")
+"""The page that asks for suggestions; Django's own request for them does not tell whom they are for."""
 QUESTIONS = {
     "cancel": ("Cancel", "It will not run. If it runs now, its agent and all it started are ended.", True),
     "retry": ("Retry", "It is queued again and runs as soon as there is a free slot.", False),
@@ -147,6 +151,17 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
         tokens = f"{obj.tokens:,}" if obj.tokens else "–"
         return f"{tokens}, {dollars(obj.cost)}" if obj.cost else tokens
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
+    ) -> tuple[QuerySet[Task], bool]:
+        """Where a task is chosen to wait for, those that wait for the edited one already are not offered."""
+        found, many = super().get_search_results(request, queryset, search_term)
+        edited = EDITED.search(request.headers.get("Referer", ""))
+        if edited and request.path.endswith("/autocomplete/"):
+            task_id = unquote(unquote_url(edited[1]))
+            found = found.exclude(pk__in={task_id, *waiting_for(task_id)})
+        return found, many
+
     # --- What may be done
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -222,7 +237,7 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
 
     @display(description="Time limit")
     def minutes(self, obj: Task) -> str:
-        return f"{obj.timeout_ms / 60_000:g} minutes" if obj.timeout_ms else "7 days"
+        return time_limit(obj.timeout_ms)
 
     @display(description="Waits for")
     def waits_for(self, obj: Task) -> str:
@@ -236,6 +251,19 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         task = self.get_object(request, unquote(object_id))
+        if (
+            request.method == "POST"
+            and task
+            and task.status != Status.PENDING
+            and super().has_change_permission(request)
+        ):
+            # Its form was opened while it was still pending; the browser keeps what was typed there.
+            messages.error(
+                request,
+                f"Task '{task.pk}' is {task.status} by now and cannot be edited: nothing was changed. "
+                "Go back to see what you typed; a duplicate takes it.",
+            )
+            return redirect("admin:tasks_task_change", quote(task.pk))
         about = self._about(request, task) if task else {}
         context = {**(extra_context or {}), **about}
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
@@ -246,6 +274,7 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
         runs = run_summaries(task)
         unfinished = task.status in (Status.PENDING, Status.RUNNING)
         may_change = request.user.has_perm("tasks.change_task")
+        may_view_runs = request.user.has_perm("tasks.view_run")
         may_stop = task.status == Status.PENDING or request.user.has_perm(STOP)
         return {
             "doing": word,
@@ -254,7 +283,8 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
             "before": _neighbours(Dependency.objects.filter(task=task), "needs"),
             "after": _neighbours(Dependency.objects.filter(needs=task), "task"),
             "runs": [_run_row(run) for run in runs],
-            "log_run": runs[0] if runs else None,
+            "log_run": runs[0] if runs and may_view_runs else None,
+            "may_view_runs": may_view_runs,
             "deeds": [
                 *(["cancel"] if unfinished and may_change and may_stop else []),
                 *(["retry"] if task.status in (Status.FAILED, Status.CANCELLED) and may_change else []),
@@ -319,11 +349,10 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
         """What goes, without counting log entries; and the lifecycle's reasons against it."""
         tasks = list(objs)
         chosen = [task.pk for task in tasks]
-        reasons = [why for task in tasks if (why := why_not_delete(task, chosen))]
         runs = Run.objects.filter(task__in=chosen).count()
         counts = {"tasks": len(tasks), "runs, with their log and spool files": runs}
         lacking = set() if self.has_delete_permission(request) else {"task"}
-        return chosen, counts, lacking, reasons
+        return chosen, counts, lacking, why_not_delete(tasks)
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -14,7 +14,8 @@ from tests.support.server import Server
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("protocol"), OPENCODE_BIN=str(Path(agent.__file__))) as started:
+    environment = {"OPENCODE_BIN": str(Path(agent.__file__)), "OPENCODE_KILLS_PER_MINUTE": "0"}
+    with Server(tmp_path_factory.mktemp("protocol"), **environment) as started:
         yield started
 
 
