@@ -14,7 +14,7 @@ from tasks import retention
 from tasks.execution import adoption, launcher
 from tasks.execution.host import HostUpkeep
 from tasks.execution.leases import LeaseWatch
-from tasks.observation import observe
+from tasks.observation import observe_in_turn
 from tasks.queue import (
     DISPATCH,
     MERGE_METRICS,
@@ -72,8 +72,8 @@ def observe_hosts() -> None:
 
 @shared_task(name=OBSERVE)
 def observe_host() -> None:
-    """Samples this host."""
-    observe()
+    """Samples this host, once an interval."""
+    observe_in_turn()
 
 
 @shared_task(name=MERGE_METRICS)

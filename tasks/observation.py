@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from django.conf import settings
 from django.db import transaction
 
 from monitoring.sampling import store_sample
+from monitoring.upkeep import sample_interval
 from processes.load import LoadMeter
 from processes.models import SeenAgent
 from processes.services import record_sightings
@@ -16,8 +18,38 @@ from tasks.events import AgentRecord, foreign_agent, publish_agents, run_agent
 from tasks.models import Run
 from tasks.selectors import run_state, runs_in_flight
 
+EARLY = 0.1
+"""Part of the interval by which a tick may come too soon."""
+
+
+class Pace:
+    """Lets one tick of each interval pass, however many there are: every host's beat ticks for all hosts."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due = 0.0
+
+    def passes(self, now: float, interval: float) -> bool:
+        """Whether the tick at `now` is the one of its interval; both in seconds, by a monotonic clock."""
+        with self._lock:
+            # The interval may have become shorter since.
+            self._due = min(self._due, now + interval)
+            if now < self._due - EARLY * interval:
+                return False
+            late = now - self._due
+            self._due = (self._due if late < interval else now) + interval
+            return True
+
+
 _meter = LoadMeter(settings.DATA_DIR)
 _lock = threading.Lock()
+_pace = Pace()
+
+
+def observe_in_turn() -> None:
+    """Samples this host if a sample is due."""
+    if _pace.passes(time.monotonic(), sample_interval()):
+        observe()
 
 
 def observe() -> None:

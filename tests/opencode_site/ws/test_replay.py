@@ -6,6 +6,7 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -85,6 +86,76 @@ def test_filters_what_is_resumed(stack: Stack) -> None:
         lines = next_updates(client, "log_entry", 2)
         assert {(line["log"]["level"], line["log"]["agent"]) for line in lines} == {("error", "b")}
         assert quiet(client) == []
+
+
+AGENTS = """
+from django.db import transaction
+from django.utils import timezone
+from monitoring.publish import flush
+from tasks import services
+from tasks.events import publish_agents, run_agent
+services.report_host("h", slots=3, pid=1, started_at=timezone.now(), agents={})
+runs = services.claim("h", 3)
+assert {run.task_id for run in runs} == {"one", "two", "three"}
+with transaction.atomic():
+    publish_agents([run_agent(run, status="running") for run in runs])
+flush()
+"""
+
+
+LEVELS, NAMES = ["error", "warn", "info"], ["one", "two", "three"]
+Facts = tuple[str, ...]
+
+
+def every_filter() -> Iterator[tuple[str, dict[str, list[str] | None], set[Facts]]]:
+    """Every combination of no filter, one value, two values and none at all; with what passes."""
+
+    def choices(values: list[str]) -> list[list[str] | None]:
+        return [None, values[:1], values[:2], []]
+
+    for level, name in itertools.product(choices(LEVELS), choices(NAMES)):
+        passing = itertools.product(LEVELS if level is None else level, NAMES if name is None else name)
+        yield "log_entries", {"levels": level, "agents": name}, set(passing)
+    for name in choices(NAMES):
+        alone: set[Facts] = {(one,) for one in (NAMES if name is None else name)}
+        yield "task_status", {"task_ids": name}, alone
+        yield "agent_status", {"agents": name}, alone
+
+
+def test_sends_just_what_every_combination_of_filters_lets_pass(stack: Stack) -> None:
+    """All of them at once, each on a connection of its own."""
+    with ExitStack() as opened:
+        listeners = []
+        for number, (channel, filters, passing) in enumerate(every_filter()):
+            client = opened.enter_context(stack.connect(number % 2))
+            given = {name: values for name, values in filters.items() if values is not None}
+            subscribe(client, channel, filters={channel: given})
+            listeners.append((client, channel, passing))
+        watchers = [opened.enter_context(stack.connect(number)) for number in range(2)]
+        for watcher in watchers:
+            subscribe(watcher, *CHANNELS, "agent_status")
+        for name in NAMES:
+            watchers[0].start(name, priority="high")
+        for level, name in itertools.product(LEVELS, NAMES):
+            stack.record(1, level=level, agent=name)
+        stack.python(AGENTS)
+        for watcher, (kind, count) in itertools.product(
+            watchers, (("log_entry", 9), ("task_status_update", 6), ("agent_update", 3))
+        ):
+            watcher.rewind()
+            next_updates(watcher, kind, count)
+        for client, channel, passing in listeners:
+            client.request({"type": "ping"})
+            heard = [facts(message) for message in client.received if "cursor" in message]
+            times = 2 if channel == "task_status" else 1  # submitted, and begun
+            assert sorted(heard) == sorted([*passing] * times), channel
+
+
+def facts(update: Message) -> Facts:
+    """What the filters of its channel look at."""
+    if update["type"] == "log_entry":
+        return update["log"]["level"], update["log"]["agent"]
+    return (update["task_id"] if update["type"] == "task_status_update" else update["agent"]["id"],)
 
 
 def test_gives_each_update_once_when_an_older_subscription_has_had_it(stack: Stack) -> None:
