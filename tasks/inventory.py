@@ -44,6 +44,11 @@ class Inventory:
     owners: Mapping[int, Owner]
     """By pid: everything that a run of ours has started."""
 
+    def kind_of(self, info: ProcessInfo) -> AgentKind | None:
+        """What agent a process is: by its executable, or because one of our runs has started it as one."""
+        owner = self.owners.get(info.pid)
+        return info.kind or (owner.kind if owner else None)
+
     @property
     def agents(self) -> list[Sighting]:
         """The agents on this host, each once: those of our runs whatever their executable is called."""
@@ -59,7 +64,7 @@ class Inventory:
             )
             for info in found
             for owner in (self.owners.get(info.pid),)
-            for kind in (info.kind or (owner.kind if owner else None),)
+            for kind in (self.kind_of(info),)
             if kind is not None
         ]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from opencode_site.cli.terminal import line, status
 from processes.discovery import ProcessInfo
-from tasks.inventory import Owner
+from tasks.inventory import Inventory
 from tasks.models import Host, Run, Task
 from tasks.queue import HOST_ALIVE
 
@@ -83,14 +83,14 @@ def host_state(host: Host) -> str:
     return "paused" if host.paused_because else "alive"
 
 
-def processes_table(processes: Sequence[ProcessInfo], owners: Mapping[int, Owner]) -> Table:
-    """What runs on this host."""
+def processes_table(processes: Sequence[ProcessInfo], seen: Inventory) -> Table:
+    """Some of what runs on this host."""
     table = _table(">PID", "AGENT", "TASK", ">CPU %", ">MB", "STATE", ">AGE", "COMMAND")
     for info in processes:
-        owner = owners.get(info.pid)
+        owner, kind = seen.owners.get(info.pid), seen.kind_of(info)
         table.add_row(
             str(info.pid),
-            info.kind.value if info.kind else "",
+            kind.value if kind else "",
             line(owner.task_id if owner else ""),
             f"{info.cpu_percent:.1f}",
             f"{info.memory_rss / 2**20:,.0f}",

@@ -38,10 +38,13 @@ class Command(command.Command):
         if options["json"]:
             owners = {pid: owner.task_id for pid, owner in seen.owners.items()}
             self.write_json(
-                [process_record(info, owners.get(info.pid)).model_dump(mode="json") for info in found]
+                [
+                    process_record(info, seen.kind_of(info), owners.get(info.pid)).model_dump(mode="json")
+                    for info in found
+                ]
             )
         elif found:
-            self.out.print(processes_table(found, seen.owners))
+            self.out.print(processes_table(found, seen))
         else:
             self.out.print("No agent runs on this host.")
         return ExitCode.DONE

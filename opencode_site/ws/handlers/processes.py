@@ -50,17 +50,18 @@ def _process_list(request: RequestProcessList) -> ProcessListData:
     seen = inventory.look()
     wanted = request.filter
     matching = [
-        info
+        (info, kind)
         for info in seen.processes
-        if (wanted.type is None or info.kind == wanted.type)
+        for kind in (seen.kind_of(info),)
+        if (wanted.type is None or kind == wanted.type)
         and (wanted.status is None or info.status == wanted.status)
     ]
-    matching.sort(key=lambda info: (info.kind is None, -info.cpu_percent, info.pid))
+    matching.sort(key=lambda found: (found[1] is None, -found[0].cpu_percent, found[0].pid))
     load1, load5, load15 = psutil.getloadavg()
     return ProcessListData.model_construct(
         processes=[
-            process_record(info, owner.task_id if owner else None)
-            for info in matching[: request.limit]
+            process_record(info, kind, owner.task_id if owner else None)
+            for info, kind in matching[: request.limit]
             for owner in (seen.owners.get(info.pid),)
         ],
         total_count=len(matching),

@@ -135,7 +135,7 @@ class ProcessKilled(Reply):
     data: ProcessKilledData
 
 
-def process_record(info: ProcessInfo, task_id: str | None) -> ProcessRecord:
+def process_record(info: ProcessInfo, kind: AgentKind | None, task_id: str | None) -> ProcessRecord:
     """A process as the protocol shows it."""
     return ProcessRecord.model_construct(
         pid=info.pid,
@@ -146,7 +146,7 @@ def process_record(info: ProcessInfo, task_id: str | None) -> ProcessRecord:
         memory_percent=round(info.memory_percent, 2),
         memory_rss=info.memory_rss,
         create_time=round(info.create_time, 2),
-        type=info.kind.value if info.kind else None,
+        type=kind.value if kind else None,
         task_id=task_id,
         working_dir=text(info.working_dir) or None,
     )
