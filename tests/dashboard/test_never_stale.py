@@ -25,7 +25,11 @@ def client(server: Server) -> Iterator[Client]:
 
 
 def log_lines(page: Page) -> list[str]:
-    """Every line of the open log, collected by scrolling through it from the top."""
+    """Every line of the open log, collected by scrolling through it from the top once all of it is loaded."""
+    load_all = page.get_by_role("button", name="Load all")
+    if load_all.is_visible():
+        load_all.click()
+    expect(page.locator(".log-count")).not_to_contain_text("loaded")
     lines: list[str] = page.evaluate(
         """async () => {
           const log = document.querySelector('.log');

@@ -296,6 +296,11 @@ def test_names_what_is_wrong_with_a_kill(client: Client, start: Start) -> None:
 
 
 def test_measures_its_own_answers(client: Client) -> None:
+    metrics = {"type": "request_performance_metrics", "time_range": "10m"}
+    # The trends begin with the worker's first samples.
+    eventually(
+        "the machine was sampled", lambda: client.request(metrics)["data"]["resource_usage"]["cpu_trend"]
+    )
     before = client.request({"type": "request_performance_metrics", "time_range": "10m"})["data"]
     for _ in range(50):
         client.request({"type": "ping"})
