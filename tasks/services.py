@@ -47,7 +47,7 @@ from tasks.models import (
 )
 from tasks.paths import resolve_working_dir
 from tasks.queue import wake_hosts, wake_to_stop
-from tasks.selectors import dependency_ids, get_task, ready_tasks, why_not_delete
+from tasks.selectors import dependency_ids, get_task, ready_tasks, waiting_for, why_not_delete
 
 LEASE = timedelta(minutes=5)
 """How long a run is left alone after its host was last heard from. Longer than any restart or deploy of a
@@ -570,19 +570,14 @@ def _locked(task_id: str) -> Task:
 
 def _check_circle(task_id: str, dependencies: Sequence[str]) -> None:
     """A new task cannot close a circle; only one that others may wait for already can."""
-    seen: set[str] = set()
-    front = set(dependencies)
-    while front:
-        if task_id in front:
-            raise InvalidField(
-                f"Task '{task_id}' would wait for itself through its dependencies",
-                field="task.dependencies",
-                value=list(dependencies),
-                expected="tasks that do not wait for this one",
-            )
-        seen |= front
-        needs = Dependency.objects.filter(task__in=front).values_list("needs_id", flat=True)
-        front = set(needs) - seen
+    if {task_id, *waiting_for(task_id)}.isdisjoint(dependencies):
+        return
+    raise InvalidField(
+        f"Task '{task_id}' would wait for itself through its dependencies",
+        field="task.dependencies",
+        value=list(dependencies),
+        expected="tasks that do not wait for this one",
+    )
 
 
 def _wrong_status(task: Task, message: str, expected: list[str]) -> InvalidField:

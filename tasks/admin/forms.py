@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -17,12 +16,12 @@ from unfold.widgets import (
 )
 
 from tasks import services
+from tasks.admin.show import MINUTE_MS
 from tasks.agents import AGENTS
 from tasks.errors import TaskError
 from tasks.models import MAX_TIMEOUT_MS, MIN_TIMEOUT_MS, Priority, Task
 from tasks.selectors import dependency_ids
 
-MINUTE_MS = 60_000
 FIELDS = {
     "task.agent": "agent",
     "task.dependencies": "waits_for",
@@ -37,9 +36,11 @@ def proposed_id() -> str:
     return f"task-{secrets.token_hex(4)}"
 
 
-def minutes_field() -> forms.DecimalField:
-    """A run's time limit as people give it."""
-    return forms.DecimalField(
+class WorkForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What the forms of a task and of a schedule have in common; `timeout_ms` is given in minutes."""
+
+    agent = forms.ChoiceField(choices=[(name, name) for name in AGENTS], widget=UnfoldAdminSelectWidget)
+    minutes = forms.DecimalField(
         label="Time limit",
         required=False,
         min_value=MIN_TIMEOUT_MS / MINUTE_MS,
@@ -48,17 +49,24 @@ def minutes_field() -> forms.DecimalField:
         widget=UnfoldAdminDecimalFieldWidget,
     )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # A page that is only read has no fields.
+        if "working_dir" in self.fields:
+            self.fields["working_dir"].required = False
+            self.fields["working_dir"].help_text = "Empty means the project directory."
+        if self.instance.timeout_ms is not None:
+            self.initial["minutes"] = self.instance.timeout_ms / MINUTE_MS
 
-def milliseconds(minutes: Decimal | None) -> int | None:
-    """What the field's value is for a task."""
-    return None if minutes is None else int(minutes * MINUTE_MS)
+    def timeout_ms(self) -> int | None:
+        """What was given, None for nothing or for what is no time."""
+        minutes = self.cleaned_data.get("minutes")
+        return None if minutes is None else int(minutes * MINUTE_MS)
 
 
-class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
+class TaskForm(WorkForm):
     """Stores nothing by itself: a valid form has been submitted to, or edited by, the lifecycle."""
 
-    agent = forms.ChoiceField(choices=[(name, name) for name in AGENTS], widget=UnfoldAdminSelectWidget)
-    minutes = minutes_field()
     waits_for = forms.ModelMultipleChoiceField(
         label="Waits for",
         queryset=Task.objects.all(),
@@ -87,15 +95,9 @@ class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.is_new = self.instance._state.adding
-        if "working_dir" in self.fields:
-            self.fields["working_dir"].required = False
-            self.fields["working_dir"].help_text = "Empty means the project directory."
-        # A page that is only read has no fields.
         if not self.is_new and "id" in self.fields:
             self.fields["id"].disabled = True
             self.fields["id"].help_text = "An id is never changed."
-            if self.instance.timeout_ms is not None:
-                self.initial["minutes"] = self.instance.timeout_ms / MINUTE_MS
             self.initial["waits_for"] = dependency_ids(self.instance)
 
     def _post_clean(self) -> None:
@@ -123,7 +125,7 @@ class TaskForm(forms.ModelForm):  # type: ignore[type-arg]
             description=data["description"],
             priority=Priority(data["priority"]),
             files_pattern=data["files_pattern"],
-            timeout_ms=milliseconds(data["minutes"]),
+            timeout_ms=self.timeout_ms(),
             working_dir=data["working_dir"] or None,
             agent=data["agent"],
             model=data["model"],

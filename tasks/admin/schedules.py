@@ -14,12 +14,11 @@ from django_celery_beat import models as beat
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from tasks import schedules
-from tasks.admin.forms import MINUTE_MS, milliseconds, minutes_field
+from tasks.admin.forms import WorkForm
 from tasks.admin.show import time_limit
-from tasks.agents import AGENTS
 from tasks.errors import TaskError
 from tasks.models import Schedule, Turn
 from tasks.paths import resolve_working_dir
@@ -54,10 +53,7 @@ class IntervalAdmin(Times):
     list_display = ("__str__",)
 
 
-class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
-    agent = forms.ChoiceField(choices=[(name, name) for name in AGENTS], widget=UnfoldAdminSelectWidget)
-    minutes = minutes_field()
-
+class ScheduleForm(WorkForm):
     class Meta:
         model = Schedule
         fields = (
@@ -66,17 +62,9 @@ class ScheduleForm(forms.ModelForm):  # type: ignore[type-arg]
         )
         widgets = {"description": UnfoldAdminTextareaWidget}
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "working_dir" in self.fields:
-            self.fields["working_dir"].required = False
-            self.fields["working_dir"].help_text = "Empty means the project directory."
-        if self.instance.timeout_ms is not None:
-            self.initial["minutes"] = self.instance.timeout_ms / MINUTE_MS
-
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]
-        self.instance.timeout_ms = milliseconds(self.cleaned_data.get("minutes"))
+        self.instance.timeout_ms = self.timeout_ms()
 
     def clean_working_dir(self) -> str:
         directory: str = self.cleaned_data["working_dir"]

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+MINUTE_MS = 60_000
 BADGES = {
     "pending": "default",
     "queued": "default",
@@ -37,7 +38,7 @@ def duration(start: datetime | None, end: datetime | None) -> str:
 
 def time_limit(timeout_ms: int | None) -> str:
     """Of one run."""
-    return f"{timeout_ms / 60_000:g} minutes" if timeout_ms else "7 days"
+    return f"{timeout_ms / MINUTE_MS:g} minutes" if timeout_ms else "7 days"
 
 
 def size(number: float | None) -> str:

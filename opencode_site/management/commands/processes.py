@@ -36,13 +36,7 @@ class Command(command.Command):
         found = seen.processes if options["all"] else [info for info in seen.processes if info.pid in agents]
         found = sorted(found, key=lambda info: (info.pid not in agents, -info.cpu_percent, info.pid))[:limit]
         if options["json"]:
-            owners = {pid: owner.task_id for pid, owner in seen.owners.items()}
-            self.write_json(
-                [
-                    process_record(info, seen.kind_of(info), owners.get(info.pid)).model_dump(mode="json")
-                    for info in found
-                ]
-            )
+            self.write_json([process_record(info, seen).model_dump(mode="json") for info in found])
         elif found:
             self.out.print(processes_table(found, seen))
         else:

@@ -50,20 +50,15 @@ def _process_list(request: RequestProcessList) -> ProcessListData:
     seen = inventory.look()
     wanted = request.filter
     matching = [
-        (info, kind)
+        info
         for info in seen.processes
-        for kind in (seen.kind_of(info),)
-        if (wanted.type is None or kind == wanted.type)
+        if (wanted.type is None or seen.kind_of(info) == wanted.type)
         and (wanted.status is None or info.status == wanted.status)
     ]
-    matching.sort(key=lambda found: (found[1] is None, -found[0].cpu_percent, found[0].pid))
+    matching.sort(key=lambda info: (seen.kind_of(info) is None, -info.cpu_percent, info.pid))
     load1, load5, load15 = psutil.getloadavg()
     return ProcessListData.model_construct(
-        processes=[
-            process_record(info, kind, owner.task_id if owner else None)
-            for info, kind in matching[: request.limit]
-            for owner in (seen.owners.get(info.pid),)
-        ],
+        processes=[process_record(info, seen) for info in matching[: request.limit]],
         total_count=len(matching),
         system_load=SystemLoad.model_construct(load1=load1, load5=load5, load15=load15),
         timestamp=now(),

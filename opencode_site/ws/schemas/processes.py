@@ -13,6 +13,7 @@ from opencode_site.ws.schemas.tasks import Text
 from processes.classification import AgentKind
 from processes.discovery import ProcessInfo
 from processes.services import Sighting
+from tasks.inventory import Inventory
 
 KindName = Literal["opencode", "claude", "claude_desktop", "codex", "gemini"]
 SignalName = Literal["SIGTERM", "SIGKILL", "SIGINT", "SIGHUP", "SIGQUIT"]
@@ -135,8 +136,9 @@ class ProcessKilled(Reply):
     data: ProcessKilledData
 
 
-def process_record(info: ProcessInfo, kind: AgentKind | None, task_id: str | None) -> ProcessRecord:
-    """A process as the protocol shows it."""
+def process_record(info: ProcessInfo, seen: Inventory) -> ProcessRecord:
+    """A process as the protocol shows it; `seen` is the scan that it is from."""
+    owner, kind = seen.owners.get(info.pid), seen.kind_of(info)
     return ProcessRecord.model_construct(
         pid=info.pid,
         name=text(info.name),
@@ -147,7 +149,7 @@ def process_record(info: ProcessInfo, kind: AgentKind | None, task_id: str | Non
         memory_rss=info.memory_rss,
         create_time=round(info.create_time, 2),
         type=kind.value if kind else None,
-        task_id=task_id,
+        task_id=owner.task_id if owner else None,
         working_dir=text(info.working_dir) or None,
     )
 
