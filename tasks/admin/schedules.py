@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django_celery_beat import models as beat
@@ -121,6 +121,11 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
         ("More", {"fields": ("files_pattern", "minutes", "max_retries")}),
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        newest = Turn.objects.filter(schedule=OuterRef("pk")).values("outcome")[:1]
+        found: QuerySet[Schedule] = super().get_queryset(request).annotate(last_outcome=Subquery(newest))
+        return found
+
     def save_model(self, request: HttpRequest, obj: Schedule, form: Any, change: bool) -> None:
         if change and not {"enabled", "crontab", "interval"} & set(form.changed_data):
             obj.save()
@@ -139,9 +144,8 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
         return _moment(turns[0]) if turns else "–"
 
     @display(description="last turn", label=OUTCOMES)
-    def last_turn(self, obj: Schedule) -> str:
-        newest = obj.turns.first()
-        return newest.outcome if newest else "–"
+    def last_turn(self, obj: Any) -> str:
+        return obj.last_outcome or "–"
 
     @display(description="next runs")
     def next_turns(self, obj: Schedule) -> str:

@@ -1,4 +1,4 @@
-"""People who use the admin, over HTTP."""
+"""People who use the admin, over HTTP, and rows for them to look at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
+
+from monitoring.models import ResourceSample
+from processes.models import SeenAgent
 
 
 @pytest.fixture
@@ -43,3 +47,18 @@ def form(task_id: str, **values: Any) -> dict[str, Any]:
         "max_retries": "0",
         **values,
     }
+
+
+def sampled(**values: Any) -> ResourceSample:
+    """A sample of just now."""
+    now = timezone.now()
+    known = {"host": "builder", "at": now, "stamp": int(now.timestamp()), **values}
+    names = {field.name for field in ResourceSample._meta.fields} - {"id"}
+    return ResourceSample.objects.create(**dict.fromkeys(names, 1) | known)
+
+
+def seen_agent(**values: Any) -> SeenAgent:
+    """An agent in the account."""
+    numbers = {"pid": 1, "create_time": 1.0, "memory_rss": 1, "memory_percent": 0.1, "cpu_percent": 0.1}
+    words = {"host": "elsewhere", "kind": "opencode", "name": "x", "cmdline": "x", "status": "s"}
+    return SeenAgent.objects.create(**{**numbers, **words, **values})

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.contrib.admin.utils import quote
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_celery_beat.models import IntervalSchedule
 
-from monitoring.models import LogEntry, ResourceSample
-from processes.models import Kill, SeenAgent
+from monitoring.models import LogEntry
+from processes.models import Kill
 from tasks import services
 from tasks.agents.base import Exit, Verdict
 from tasks.errors import TaskNotFound
@@ -28,19 +31,20 @@ from tasks.models import (
     TASK_ID_RULE,
     TASK_TYPE_RULE,
     Host,
+    Overlap,
     Priority,
     Run,
+    Schedule,
     Status,
     StopReason,
     Task,
 )
 from tasks.selectors import dependency_ids, get_task
-from tests.tasks.admin.conftest import form
+from tests.tasks.admin.conftest import form, sampled, seen_agent
 
 Submit = Callable[..., Task]
 Claimed = Callable[..., Run]
 TASKS = "/admin/tasks/task/"
-EXTERNAL = re.compile(r"""(?:src|href|action|url\()\s*=?\s*["'(]?\s*(?:https?:)?//[^"')\s]+""")
 
 
 def fail(run: Run) -> None:
@@ -127,6 +131,19 @@ def test_does_not_edit_what_runs(boss: Client, claimed: Claimed) -> None:
     assert get_task("a").description == "Run the tests"
 
 
+def test_a_schedules_time_limit_is_given_in_minutes(boss: Client) -> None:
+    every = IntervalSchedule.objects.create(every=1, period="hours")
+    values = form("", name="hourly", interval=every.pk, overlap=Overlap.SKIP, minutes="1.5")
+    none = {"turns-TOTAL_FORMS": 0, "turns-INITIAL_FORMS": 0}
+    boss.post("/admin/tasks/schedule/add/", values | none)
+    schedule = Schedule.objects.get()
+    assert schedule.timeout_ms == 90_000
+    page = boss.get(f"/admin/tasks/schedule/{schedule.pk}/change/").content.decode()
+    assert re.search(r'name="minutes" value="1\.5"', page)
+    boss.post(f"/admin/tasks/schedule/{schedule.pk}/change/", values | none | {"minutes": ""})
+    assert Schedule.objects.get().timeout_ms is None
+
+
 @pytest.mark.parametrize("task_id", ["plain", "under_5Fscore", "dots.and:colons"])
 def test_cancels_retries_and_duplicates_after_asking(boss: Client, submit: Submit, task_id: str) -> None:
     submit(task_id)
@@ -164,6 +181,39 @@ def test_only_those_allowed_stop_agents(
     staff("view_task", "change_task", "stop_run").post(f"{TASKS}a/cancel/")
     run.refresh_from_db()
     assert run.stop_reason == StopReason.CANCELLED
+
+
+def test_those_who_may_only_view_see_every_page_and_do_no_deed(
+    staff: Callable[..., Client], claimed: Claimed
+) -> None:
+    run = claimed("a")
+    seen = seen_agent()
+    client = staff("view_task", "view_run", "view_logentry", "view_seenagent", "view_kill")
+    for url in (
+        "/admin/",
+        TASKS,
+        f"{TASKS}a/change/",
+        "/admin/tasks/run/",
+        f"/admin/tasks/run/{run.pk}/change/",
+        f"/admin/tasks/run/{run.pk}/log.json",
+        "/admin/monitoring/logentry/",
+        "/admin/processes/seenagent/",
+        "/admin/processes/kill/",
+    ):
+        assert client.get(url).status_code == 200, url
+    for url in (
+        f"{TASKS}add/",
+        f"{TASKS}a/change/",
+        f"{TASKS}a/cancel/",
+        f"{TASKS}a/retry/",
+        f"{TASKS}a/duplicate/",
+        f"{TASKS}a/delete/",
+        f"/admin/processes/seenagent/{seen.pk}/end/",
+    ):
+        assert client.post(url, form("a")).status_code == 403, url
+    client.post(TASKS, {"action": "cancel", "_selected_action": ["a"]})
+    run.refresh_from_db()
+    assert (run.stop_reason, Task.objects.count()) == ("", 1)
 
 
 def test_a_run_is_not_read_without_permission(staff: Callable[..., Client], claimed: Claimed) -> None:
@@ -255,6 +305,26 @@ def test_filters_and_searches(
     assert {name for name in ("bad", "urgent") if f">{name}<" in page} == found
 
 
+def test_the_list_asks_as_often_for_hundreds_of_tasks_as_for_a_few(
+    boss: Client, submit: Submit, claimed: Claimed
+) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert boss.get(TASKS).status_code == 200
+        assert not [query for query in captured if "monitoring_logentry" in query["sql"]]
+        return len(captured)
+
+    claimed("run-0")
+    submit("wait-0", "run-0")
+    few = queries()
+    for number in range(1, 150):
+        submit(f"wait-{number}", f"wait-{number - 1}")
+        submit(f"free-{number}")
+    services.claim("builder", 100)
+    assert queries() <= few
+    assert few <= 20
+
+
 def test_reads_a_runs_log_forward_backward_by_level_and_as_a_file(boss: Client, claimed: Claimed) -> None:
     run, other = claimed("a"), claimed("b")
     LogEntry.objects.bulk_create(
@@ -299,15 +369,7 @@ def test_the_front_page_shows_work_failures_load_and_who_is_silent(boss: Client,
     assert "Beat has not been heard from" in page
     assert ">broken<" in page
     assert ">at-work<" in page
-    now = timezone.now()
-    numbers = {
-        field.name: 1
-        for field in ResourceSample._meta.fields
-        if field.name not in {"id", "host", "at", "stamp", "cpu_percent"}
-    }
-    ResourceSample.objects.create(
-        host="builder", at=now, stamp=int(now.timestamp()), cpu_percent=41.5, **numbers
-    )
+    sampled(cpu_percent=41.5)
     page = boss.get("/admin/").content.decode()
     assert "heard from" not in page
     assert "41.5" in page
@@ -315,10 +377,7 @@ def test_the_front_page_shows_work_failures_load_and_who_is_silent(boss: Client,
 
 def test_only_processes_of_this_host_have_a_button_to_end_them(boss: Client, settings: Any) -> None:
     for pid, host in ((11, settings.HOSTNAME), (12, "elsewhere")):
-        SeenAgent.objects.create(
-            host=host, pid=pid, create_time=1.0, kind="opencode", name="x", cmdline="x", status="s",
-            memory_rss=1, memory_percent=0.1, cpu_percent=0.1,
-        )  # fmt: skip
+        seen_agent(host=host, pid=pid)
     page = boss.get("/admin/processes/seenagent/").content.decode()
     assert "End process 11…" in page
     assert "End process 12…" not in page
@@ -326,10 +385,7 @@ def test_only_processes_of_this_host_have_a_button_to_end_them(boss: Client, set
 
 
 def test_a_process_that_is_not_an_agent_any_more_is_left_alone(boss: Client, settings: Any) -> None:
-    seen = SeenAgent.objects.create(
-        host=settings.HOSTNAME, pid=1, create_time=1.0, kind="opencode", name="x", cmdline="opencode run",
-        status="s", memory_rss=1, memory_percent=0.1, cpu_percent=0.1,
-    )  # fmt: skip
+    seen = seen_agent(host=settings.HOSTNAME, cmdline="opencode run")
     url = f"/admin/processes/seenagent/{seen.pk}/end/"
     assert "opencode run" in boss.get(url).content.decode()
     assert "Process 1 has ended" in said(boss, url, {})

@@ -14,7 +14,6 @@ from django.db import connection
 from django.db.models import Model
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule
 
 from monitoring.models import LogEntry, ResourceSample, Upkeep
@@ -23,8 +22,8 @@ from opencode_site.access.scopes import Scope
 from opencode_site.access.services import create_key
 from processes.models import Kill, SeenAgent
 from tasks import schedules, services
-from tasks.models import Overlap, Run, Schedule, Task
-from tests.tasks.admin.conftest import form
+from tasks.models import Host, Overlap, Run, Schedule, Task, Transition
+from tests.tasks.admin.conftest import form, sampled, seen_agent
 
 Submit = Callable[..., Task]
 Claimed = Callable[..., Run]
@@ -45,24 +44,16 @@ def everything(claimed: Claimed, submit: Submit) -> Run:
     """At least one row of every model that the admin shows."""
     run = claimed("a")
     submit("b", "a")
-    now = timezone.now()
     LogEntry.objects.create(level="info", message="said", agent="a", run_id=run.pk)
-    numbers = {
-        field.name: 1
-        for field in ResourceSample._meta.fields
-        if field.name not in {"id", "host", "at", "stamp"}
-    }
-    ResourceSample.objects.create(host="builder", at=now, stamp=int(now.timestamp()), **numbers)
-    SeenAgent.objects.create(
-        host="elsewhere", pid=7, create_time=1.0, kind="opencode", name="x", cmdline="x", status="s",
-        memory_rss=1, memory_percent=0.1, cpu_percent=0.1,
-    )  # fmt: skip
+    sampled()
+    seen_agent(pid=7)
     Kill.objects.create(host="builder", pid=8, signal="SIGTERM", asked_by="x", outcome="ended")
     CrontabSchedule.objects.create(minute="30", hour="2")
     every = IntervalSchedule.objects.create(every=1, period="hours")
     schedules.save(
         Schedule(name="hourly", interval=every, overlap=Overlap.SKIP, type="testing", description="d")
     )
+    schedules.take_turn_now(Schedule.objects.get(), "boss")
     Group.objects.create(name="people")
     Upkeep.objects.create(pk=1)
     create_key(name="the build server", scope=Scope.READ)
@@ -143,7 +134,9 @@ def multiply(model: type[Model], unique: str = "") -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Task, Run, LogEntry, ResourceSample, SeenAgent, Kill, ApiKey], ids=lambda m: m._meta.label
+    "model",
+    [Run, Transition, Host, Schedule, LogEntry, ResourceSample, SeenAgent, Kill, ApiKey],
+    ids=lambda model: model._meta.label,
 )
 def test_a_list_asks_as_often_for_many_rows_as_for_a_few(
     boss: Client, everything: Run, claimed: Claimed, submit: Submit, model: type[Model]
@@ -158,6 +151,11 @@ def test_a_list_asks_as_often_for_many_rows_as_for_a_few(
     multiply(ResourceSample, "stamp")
     multiply(SeenAgent, "pid")
     multiply(Kill)
+    multiply(Schedule, "name")
+    for schedule in Schedule.objects.all():
+        schedules.take_turn_now(schedule, "boss")
+    for number in range(40):
+        services.report_host(f"host-{number}", slots=1, pid=1, started_at=everything.created_at, agents={})
     asked = queries(boss, url(model))
     assert len(asked) <= few
     assert few <= 20
