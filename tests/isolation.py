@@ -18,6 +18,9 @@ KEPT = {"OPENCODE_BIN", "OPENCODE_TEST_POSTGRES", "OPENCODE_TEST_DATABASE"}
 # Short and directly below the system's own directory: a Unix socket's path may have no more than 103 bytes.
 SESSION_DIR = Path(tempfile.mkdtemp(prefix="oc-tests-")).resolve()
 
+# Of all workers of pytest-xdist: they inherit it from the process that starts them, which ends last.
+SHARED_DIR = Path(os.environ.setdefault("TESTS_SHARED_DIR", str(SESSION_DIR)))
+
 
 def _isolate() -> None:
     """Children of the tests inherit it."""

@@ -8,17 +8,13 @@ turn all others have to come to an end.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Generator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.isolation import SESSION_DIR
+from tests.isolation import SHARED_DIR
 
-# The workers inherit it from the process that starts them, which ends last and takes it away.
-DIRECTORY = Path(os.environ.setdefault("TESTS_TURNS", str(SESSION_DIR)))
 _turn = ExitStack()
 _alone = False
 
@@ -29,8 +25,8 @@ def _alone_is(item: pytest.Item | None) -> bool:
 
 def _take_turn(*, alone: bool) -> None:
     # Who waits for the room holds the door, so that those who share the room cannot keep it for ever.
-    with (DIRECTORY / "door").open("w") as door:
-        room = _turn.enter_context((DIRECTORY / "room").open("w"))
+    with (SHARED_DIR / "door").open("w") as door:
+        room = _turn.enter_context((SHARED_DIR / "room").open("w"))
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
 

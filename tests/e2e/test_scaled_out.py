@@ -65,7 +65,7 @@ def test_runs_a_task_and_survives_its_worker(server: Server) -> None:
 def test_keeps_the_lifecycle_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
     """The tests of the domain, once more, in a process of their own with the other database."""
     # Its turns are its own: here one is taken already, and somebody else may wait for its end.
-    environment = {name: value for name, value in os.environ.items() if name != "TESTS_TURNS"}
+    environment = {name: value for name, value in os.environ.items() if name != "TESTS_SHARED_DIR"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--show-capture=no", *DOMAIN],
         cwd=ROOT,

@@ -13,8 +13,15 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.waiting import eventually
+
 Message = dict[str, Any]
 PATIENCE = 60.0
+
+
+def is_answer(message: Message) -> bool:
+    """Whether it is the reply or error to a request, and no update."""
+    return not message["type"].endswith(("_update", "log_entry"))
 
 
 class Client:
@@ -51,7 +58,7 @@ class Client:
     def request_raw(self, message: Message) -> Message:
         """Sends a request as it is and returns the next message that is no update."""
         self.send(message)
-        return self.wait(lambda answer: not answer["type"].endswith(("_update", "log_entry")))
+        return self.wait(is_answer)
 
     def request(self, message: Message, *, patience: float = PATIENCE) -> Message:
         """Sends a request and returns its reply or error, told by its `request_id`."""
@@ -90,6 +97,16 @@ class Client:
         assert reply["type"] == "task_status", reply
         task: Message = reply["task"]
         return task
+
+    def process(self, pid: int) -> Message:
+        """The process as `request_process_list` tells it, once a scan has seen it."""
+
+        def listed() -> Message | None:
+            reply = self.request({"type": "request_process_list", "limit": 10_000})
+            return next((each for each in reply["data"]["processes"] if each["pid"] == pid), None)
+
+        shown: Message = eventually(f"process {pid} is listed", listed)
+        return shown
 
     def until_status(self, task_id: str, *statuses: str, patience: float = PATIENCE) -> Message:
         """Waits, by the updates, until the task has one of the statuses; returns it. Needs a subscription."""

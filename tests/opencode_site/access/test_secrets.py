@@ -16,9 +16,7 @@ import psutil
 import pytest
 
 from tests.support import leaky
-from tests.support.client import Client, Message
 from tests.support.server import Server
-from tests.support.waiting import eventually
 
 CANARY = "c4n4ryC4N4RYc4n4ryC4N4RYc4n4ryC4N4RYc4n4r7"
 SECRETS = [
@@ -45,12 +43,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def listed(client: Client, pid: int) -> Message | None:
-    """What the server tells about a process: one scan serves all who ask within a tenth of a second."""
-    reply = client.request({"type": "request_process_list", "limit": 10_000})
-    return next((each for each in reply["data"]["processes"] if each["pid"] == pid), None)
-
-
 @pytest.fixture(scope="module")
 def leaked(server: Server) -> dict[str, Any]:
     """What a client was sent, and the agent's environment, after a run that printed the canary."""
@@ -69,7 +61,7 @@ def leaked(server: Server) -> dict[str, Any]:
             lambda m: m["type"] == "log_entry" and m["log"]["message"].startswith("child "), patience=60
         )
         pid = int(said["log"]["message"].split()[1])
-        child = eventually("the agent's child is listed", lambda: listed(client, pid))
+        child = client.process(pid)
         client.request({"type": "request_claude_processes"})
         ours = [process.cmdline() for process in psutil.Process(server.process.pid).children(recursive=True)]
         ours += [each.cmdline() for each in psutil.Process(pid).parents()[:2]]

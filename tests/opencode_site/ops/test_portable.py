@@ -17,7 +17,7 @@ from django.core.management import CommandError, call_command
 from tasks import services
 from tasks.models import FINISHED, Status, Task, Transition
 from tasks.services import NewTask, Past
-from tests.opencode_site.ops.installation import Installation
+from tests.support.installation import Installation
 
 THEN = datetime(2025, 9, 26, 10, 45, tzinfo=UTC)
 LATER = datetime(2025, 9, 26, 10, 50, tzinfo=UTC)
