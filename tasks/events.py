@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
-from django.utils import timezone
 from pydantic import Field
 
 from monitoring.events import Channel, Cursor, Event, Message, Timestamp
@@ -65,7 +64,7 @@ TASK_LIMIT = 200
 
 
 def run_agent(run: Run, *, status: str) -> AgentRecord:
-    """A run in flight, as an agent."""
+    """A run in flight or just ended, as an agent. Its time is that of its figures, however late it is told."""
     return AgentRecord.model_construct(
         id=run.task_id,
         status=status,
@@ -82,7 +81,7 @@ def run_agent(run: Run, *, status: str) -> AgentRecord:
         task_id=run.task_id,
         pid=run.agent_pid,
         last_message=run.report.get("last_message") or None,
-        timestamp=timezone.now(),
+        timestamp=run.ended_at or run.measured_at or run.started_at or run.created_at,
     )
 
 

@@ -286,6 +286,7 @@ class Run(models.Model):
     cost = models.DecimalField(max_digits=14, decimal_places=6, default=0, help_text="US dollars.")
     memory_usage = models.BigIntegerField(null=True, help_text="Bytes that all its processes use just now.")
     cpu_percent = models.FloatField(null=True, help_text="Of one core, over the last sampling interval.")
+    measured_at = models.DateTimeField(null=True, help_text="When these two were measured.")
     peak_memory = models.BigIntegerField(null=True, help_text="Bytes; the largest single process of the run.")
     cpu_seconds = models.FloatField(null=True, help_text="User and system, all processes of the run.")
 

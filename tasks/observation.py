@@ -7,6 +7,7 @@ import time
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from monitoring.sampling import store_sample
 from monitoring.upkeep import sample_interval
@@ -83,5 +84,8 @@ def _measured(run: Run, seen: inventory.Inventory) -> AgentRecord:
     ]
     run.memory_usage = sum(info.memory_rss for info in family)
     run.cpu_percent = sum(info.cpu_percent for info in family)
-    Run.objects.filter(pk=run.pk).update(memory_usage=run.memory_usage, cpu_percent=run.cpu_percent)
+    run.measured_at = timezone.now()
+    Run.objects.filter(pk=run.pk).update(
+        memory_usage=run.memory_usage, cpu_percent=run.cpu_percent, measured_at=run.measured_at
+    )
     return run_agent(run, status=run_state(run)[0])

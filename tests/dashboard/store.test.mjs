@@ -116,6 +116,20 @@ test("takes a full status in: tasks, agents, load, processes", () => {
   assert.equal(store.processes.length, 1);
 });
 
+test("knows how old the figures of a list are, however late and often they are listed", () => {
+  const store = storeWith();
+  const listed = (seconds) => ({ type: "full_status", data: {
+    tasks: [], agents: [{ id: "a", status: "running", timestamp: at(seconds) }], system_resources: { host: "one", cpu_usage: 1, timestamp: at(seconds) },
+  } });
+  store.receive(listed(-60), NOW);
+  assert.equal(store.agents.get("a").measuredAt, NOW - 60_000);
+  assert.equal(store.hosts.isStale("one", NOW), true);
+  store.receive({ type: "agent_update", agent: { id: "a", status: "running", timestamp: at(1) } }, NOW + 1_500);
+  assert.equal(store.agents.get("a").measuredAt, NOW + 1_500);
+  store.receive(listed(1), NOW + 90_000);
+  assert.equal(store.agents.get("a").measuredAt, NOW + 1_500);
+});
+
 test("forgets an agent as soon as it has ended", () => {
   const store = storeWith(task("a", "running"));
   store.receive({ type: "claude_processes", processes: [{ pid: 7, start_time: at(0) }, { pid: 8, start_time: at(0) }] }, NOW);

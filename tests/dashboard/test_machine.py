@@ -18,6 +18,7 @@ from tests.dashboard.conftest import OpenPage, orders
 from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
+STALE = re.compile("stale")
 PERCENT = re.compile(r"^\d{1,3} %$")
 BASIC = {
     "ping",
@@ -52,18 +53,27 @@ def test_shows_the_load_and_its_charts(open_page: OpenPage) -> None:
 
 
 def test_greys_numbers_that_are_older_than_three_intervals(open_page: OpenPage, server: Server) -> None:
+    with server.connect() as client:
+        client.start("measured", description=orders(say=["at work"], hold=120))
     page = open_page()
     body = page.locator(".machine .card-body")
-    expect(body).not_to_have_class(re.compile("stale"))
+    usage = page.locator('[data-task="measured"] .task-usage')
+    expect(usage).to_contain_text("CPU")
+    for numbers in (body, usage):
+        expect(numbers).not_to_have_class(STALE)
     # By then it has seen several samples and knows their interval.
     expect(page.locator(".figure-value").nth(3)).to_contain_text("B/s")
     worker = server.child("worker")
     os.kill(worker, signal.SIGSTOP)
     try:
-        expect(body).to_have_class(re.compile("stale"))
+        expect(body).to_have_class(STALE)
+        expect(usage).to_have_class(STALE)
     finally:
         os.kill(worker, signal.SIGCONT)
-    expect(body).not_to_have_class(re.compile("stale"))
+    for numbers in (body, usage):
+        expect(numbers).not_to_have_class(STALE)
+    with server.connect() as client:
+        client.request({"type": "cancel_task", "task_id": "measured"})
 
 
 def test_ends_the_process_of_somebody_elses_agent_after_asking(

@@ -9,7 +9,7 @@ const INTERVALS_SEEN = 12;
 const STALE_INTERVALS = 3;
 
 export class Hosts {
-  /** Host name → {latest, receivedAt, samples: [{t, cpu, memory, disk, received, sent}], gaps} */
+  /** Host name → {latest, measuredAt, samples: [{t, cpu, memory, disk, received, sent}], gaps} */
   #hosts = new Map();
   #seeded = [];
 
@@ -31,7 +31,7 @@ export class Hosts {
     if (at > host.at) {
       if (host.at) host.gaps = [...host.gaps.slice(1 - INTERVALS_SEEN), at - host.at];
       host.samples.push({ t: at, cpu: resources.cpu_usage, memory: resources.memory_usage, disk: resources.disk_usage });
-      Object.assign(host, { at, receivedAt: now });
+      Object.assign(host, { at, measuredAt: now });
     }
     Object.assign(host.samples.at(-1), rates);
     if (rates) host.rates = rates;
@@ -67,12 +67,17 @@ export class Hosts {
   /** Whether the newest sample is older than three intervals. */
   isStale(name, now) {
     const host = this.#hosts.get(name);
-    return !host || now - host.receivedAt > STALE_INTERVALS * this.interval(name);
+    return !host || this.isOld(host.measuredAt, name, now);
+  }
+
+  /** Whether what was measured on a host is older than three of its intervals. */
+  isOld(measuredAt, name, now) {
+    return now - measuredAt > STALE_INTERVALS * this.interval(name);
   }
 
   #host(name) {
     if (!this.#hosts.has(name)) {
-      this.#hosts.set(name, { at: 0, latest: {}, samples: [], gaps: [], counters: null, rates: {}, receivedAt: 0 });
+      this.#hosts.set(name, { at: 0, latest: {}, samples: [], gaps: [], counters: null, rates: {}, measuredAt: 0 });
     }
     return this.#hosts.get(name);
   }

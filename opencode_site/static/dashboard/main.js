@@ -25,7 +25,7 @@ import { TaskList } from "./views/task-list.js";
 
 const DRAW_AT_MOST_EVERY = 150;
 const TICK = 500;
-const SAMPLE_INTERVALS_UNTIL_STALE = 3;
+const AGE_EVERY = 3_000;
 const OLDER_PAGE = 100;
 const OUTCOMES = { failed: "has failed", completed: "is completed", cancelled: "is cancelled", running: "has started" };
 
@@ -35,6 +35,7 @@ const store = new Store();
 const dirty = new Set();
 const older = { failed: 0, finished: 0 };
 let drawTimer = 0;
+let agedAt = 0;
 let opened = null;
 let form = null;
 
@@ -135,11 +136,9 @@ const has = (...slices) => slices.some((slice) => dirty.has(slice));
 
 function drawTasks(now, serverNow) {
   const { shown, totals } = select(store.tasks.values(), filter);
-  const interval = SAMPLE_INTERVALS_UNTIL_STALE * Math.max(5_000, ...store.hosts.names.map((name) => store.hosts.interval(name)));
   const byTask = new Map([...store.agents.values()].filter((agent) => agent.task_id).map((agent) => [agent.task_id, agent]));
-  const contextOf = ({ id }) => ({
-    serverNow, said: store.said.get(id), agent: byTask.get(id), stale: (agent) => now - agent.receivedAt > interval,
-  });
+  const stale = ({ host, measuredAt }) => store.hosts.isOld(measuredAt, host, now);
+  const contextOf = ({ id }) => ({ serverNow, said: store.said.get(id), agent: byTask.get(id), stale });
   const slots = store.workers.reduce((sum, worker) => sum + (worker.slots ?? 0), 0);
   const known = store.loaded;
   overview.show({ totals, filter, slots, known, truncated: store.truncated });
@@ -166,6 +165,10 @@ function tick() {
   if (document.hidden) return;
   refreshMoments(store.serverNow(now));
   machine.age({ hosts: store.hosts, now });
+  if (now - agedAt < AGE_EVERY) return;
+  agedAt = now;
+  // What a task uses and how long its agent has been silent grow old while no message comes.
+  changed(new Set(["agents"]));
 }
 
 // --- From the user -----------------------------------------------------------------------------------------

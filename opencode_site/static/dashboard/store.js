@@ -21,7 +21,7 @@ export class Store {
   tasks = new Map();
   /** Task id → the newest log record of its agent. */
   said = new Map();
-  /** Agent id → agent, with `receivedAt` in epoch milliseconds of this machine. */
+  /** Agent id → agent, with `measuredAt`: when its figures were measured, in epoch milliseconds of this machine. */
   agents = new Map();
   /** Agent processes of the machine; null as long as the server has not told. */
   processes = null;
@@ -59,7 +59,7 @@ export class Store {
       this.updatesTellTraffic ||= Boolean(message.resources?.network_stats);
       return this.#resources(message.resources, now);
     },
-    system_resources: (message, now) => this.#resources(message.data, now),
+    system_resources: (message, now) => this.#listedResources(message.data, now),
     claude_processes: (message, now) => this.#processList(message.processes ?? [], now),
     performance_metrics: (message) => this.#metrics(message.data),
   };
@@ -114,9 +114,13 @@ export class Store {
 
   #fullStatus(data, now) {
     const changed = new Set(this.replaceUnfinished(data.tasks ?? []));
+    const known = this.agents;
     this.agents = new Map();
-    for (const agent of data.agents ?? []) this.#agent(agent, now);
-    if (data.system_resources) this.#resources(data.system_resources, now);
+    for (const agent of data.agents ?? []) {
+      const before = known.get(agent.id);
+      this.#agent(agent, before && before.timestamp === agent.timestamp ? before.measuredAt : this.#told(agent.timestamp, now));
+    }
+    this.#listedResources(data.system_resources, now);
     if (data.claude_processes) this.#processList(data.claude_processes, now);
     if (Array.isArray(data.hosts)) this.workers = data.hosts;
     for (const slice of ["agents", "hosts", "processes"]) changed.add(slice);
@@ -174,7 +178,7 @@ export class Store {
     return ["said"];
   }
 
-  #agent(agent, now) {
+  #agent(agent, measuredAt) {
     if (!agent?.id) return [];
     const known = this.agents.get(agent.id);
     this.agents.delete(agent.id);
@@ -182,7 +186,7 @@ export class Store {
       this.processes = this.processes?.filter((process) => !isSameProcess(process, agent)) ?? null;
       return ["agents", "processes"];
     }
-    this.agents.set(agent.id, { ...known, ...agent, receivedAt: now });
+    this.agents.set(agent.id, { ...known, ...agent, measuredAt });
     if (this.agents.size > MAX_AGENTS) this.agents.delete(this.agents.keys().next().value);
     return ["agents"];
   }
@@ -190,6 +194,16 @@ export class Store {
   #resources(resources, now) {
     this.hosts.add(resources, now);
     return ["hosts"];
+  }
+
+  #listedResources(resources, now) {
+    return this.#resources(resources, this.#told(resources?.timestamp, now));
+  }
+
+  /** When something that is listed now was measured, by the clock of this machine: updates are new, lists need not be. */
+  #told(timestamp, now) {
+    const age = this.serverNow(now) - epoch(timestamp);
+    return now - (age > 0 ? age : 0);
   }
 
   #processList(processes, now) {
