@@ -43,6 +43,30 @@ SUBCOMMANDS = {
     (AgentKind.CODEX, "exec"): "executing_task",
     (AgentKind.CODEX, "mcp-server"): "serving",
 }
+UPKEEP = {
+    AgentKind.OPENCODE: {
+        "auth",
+        "completion",
+        "db",
+        "debug",
+        "export",
+        "import",
+        "mcp",
+        "models",
+        "plug",
+        "plugin",
+        "providers",
+        "session",
+        "stats",
+        "uninstall",
+        "upgrade",
+        "-h",
+        "--help",
+        "-v",
+        "--version",
+    }
+}
+"""First words with which an agent's program does something else than work as an agent (`opencode --help`)."""
 PRINT_FLAGS = frozenset({"-p", "--print", "--prompt"})
 """Flags with which Claude Code and Gemini work off one prompt and leave."""
 
@@ -57,7 +81,7 @@ def classify(*, exe: str, name: str, argv: Sequence[str]) -> AgentKind | None:
     program = PurePath(exe).name if exe else ""
     if program.startswith(tuple(INTERPRETERS)) and _is_interpreter(program):
         kind = PROGRAMS.get(_script(argv))
-        return None if kind is AgentKind.CLAUDE_DESKTOP else kind
+        return None if kind in (None, AgentKind.CLAUDE_DESKTOP) or _does_upkeep(kind, argv) else kind
     if program == "electron":
         program = "claude-desktop" if _electron_app(argv) == "claude-desktop" else program
     if not program:
@@ -68,7 +92,7 @@ def classify(*, exe: str, name: str, argv: Sequence[str]) -> AgentKind | None:
     kind = PROGRAMS.get(program)
     if kind is AgentKind.CLAUDE_DESKTOP and any(word.startswith("--type=") for word in argv):
         return None
-    return kind
+    return None if kind is None or _does_upkeep(kind, argv) else kind
 
 
 def activity(kind: AgentKind, argv: Sequence[str]) -> str:
@@ -80,6 +104,11 @@ def activity(kind: AgentKind, argv: Sequence[str]) -> str:
     if kind in (AgentKind.CLAUDE, AgentKind.GEMINI) and PRINT_FLAGS.intersection(words):
         return "executing_task"
     return "interactive"
+
+
+def _does_upkeep(kind: AgentKind, argv: Sequence[str]) -> bool:
+    words = _after_program(argv)
+    return bool(words) and words[0] in UPKEEP.get(kind, ())
 
 
 def runs_script(exe: str) -> bool:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """An agent for the dashboard's tests: it says what its prompt, a JSON object, tells it to, as OpenCode would.
 
-`say`: texts; `todos`: [done, total]; `lines`: number of numbered texts, `rate` of them a second; `hold`:
-seconds to stay before the end; `fail`: the message of an error that ends it.
+`say`: texts; `todos`: [done, total]; `lines`: number of numbered texts, `rate` of them a second, and
+`quick_rate` from the line `quick_from` on; `hold`: seconds to stay before the end; `fail`: the message of an
+error that ends it.
 """
 
 import json
@@ -26,11 +27,11 @@ def todos(done: int, total: int) -> None:
     tell("tool_use", part={"tool": "todowrite", "state": state})
 
 
-def say_lines(count: int, rate: float) -> None:
+def say_lines(numbers: range, rate: float) -> None:
     started = time.monotonic()
-    for number in range(count):
+    for number in numbers:
         say(f"line {number}")
-        ahead = number / rate - (time.monotonic() - started)
+        ahead = (number - numbers.start) / rate - (time.monotonic() - started)
         if ahead > 0.01:
             time.sleep(ahead)
 
@@ -44,7 +45,10 @@ def main() -> int:
         say(text)
     if "todos" in orders:
         todos(*orders["todos"])
-    say_lines(orders.get("lines", 0), orders.get("rate", 1000))
+    lines = range(orders.get("lines", 0))
+    quick_from = orders.get("quick_from", len(lines))
+    say_lines(lines[:quick_from], orders.get("rate", 1000))
+    say_lines(lines[quick_from:], orders.get("quick_rate", 1000))
     time.sleep(orders.get("hold", 0))
     if "fail" in orders:
         tell("error", error={"name": "APIError", "data": {"message": orders["fail"], "statusCode": 401}})

@@ -101,33 +101,6 @@ def test_asks_before_it_cancels_a_running_task(open_page: OpenPage, client: Clie
     assert client.task("long")["status"] == "cancelled"
 
 
-def test_starts_a_task_and_shows_the_servers_error_at_its_field(open_page: OpenPage, client: Client) -> None:
-    page = open_page()
-    page.keyboard.press("n")
-    page.get_by_label("What is to be done?").fill(orders(say=["from the form"]))
-    page.get_by_label("Id", exact=True).fill("from-form")
-    page.get_by_label("Type", exact=True).fill("Not A Slug")
-    page.get_by_role("button", name="Start task").click()
-    expect(page.locator("#field-type-error")).to_contain_text("lowercase slug")
-    expect(page.get_by_label("Type", exact=True)).to_be_focused()
-    page.get_by_label("Type", exact=True).fill("testing")
-    page.get_by_label("Only after these tasks").fill("no-such-task")
-    page.get_by_role("button", name="Start task").click()
-    expect(page.locator("#field-dependencies-error")).to_contain_text("'no-such-task' not found")
-    page.get_by_label("Remove no-such-task").click()
-    page.get_by_text("More: agent").click()
-    page.get_by_label("Time limit", exact=True).fill("2")
-    page.get_by_role("button", name="Start task").click()
-    expect(page.locator("dialog")).to_have_count(0)
-    task = client.until_status("from-form", "completed")
-    assert (task["type"], task["timeout"]) == ("testing", 120_000)
-    page.keyboard.press("n")
-    page.get_by_label("Id", exact=True).fill("from-form")
-    page.get_by_label("What is to be done?").fill("x")
-    page.get_by_role("button", name="Start task").click()
-    expect(page.locator("#field-id-error")).to_contain_text("already exists")
-
-
 def test_shows_text_from_agents_as_text(open_page: OpenPage, client: Client) -> None:
     page = open_page()
     client.start("evil", description=orders(say=[HEBREW, EVIL], hold=4, name="<b>bold</b>"))
@@ -233,9 +206,56 @@ def test_is_used_by_keyboard_alone(open_page: OpenPage, client: Client) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("0")
     expect(page.locator("#search")).to_have_value("")
+    for key, name in enumerate(("running", "queued", "failed", "finished"), start=1):
+        page.keyboard.press(str(key))
+        expect(page.locator(f".tile.{name}")).to_have_attribute("aria-pressed", "true")
+        hidden = {"running", "queued", "failed", "finished"} - {name}
+        for other in hidden:
+            expect(group(page, other)).to_be_hidden()
+        expect(group(page, name)).to_be_visible()
     page.keyboard.press("4")
-    expect(group(page, "running")).to_be_hidden()
-    expect(page.get_by_role("button", name="Finished")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".tile.finished")).to_have_attribute("aria-pressed", "false")
+
+
+def test_goes_from_task_to_task_and_through_a_log_by_keyboard(open_page: OpenPage, client: Client) -> None:
+    for name in ("walk-1", "walk-2"):
+        client.start(name, description=orders(lines=200))
+        client.until_status(name, "completed")
+    page = open_page()
+    page.keyboard.press("/")
+    page.keyboard.type("walk-")
+    expect(page.locator(".task")).to_have_count(2)
+    page.locator("#search").blur()
+    titles = page.locator(".task .task-title")
+    for key, place in (("j", 0), ("j", 1), ("j", 1), ("k", 0), ("k", 0)):
+        page.keyboard.press(key)
+        expect(titles.nth(place)).to_be_focused()
+    page.keyboard.press("Enter")
+    drawer = page.locator("dialog.drawer")
+    expect(drawer.locator(".log-text", has_text="line 199")).to_be_visible()
+    drawer.locator(".log").evaluate("e => { e.scrollTop = 0; }")
+    expect(drawer.locator(".log-jump")).to_be_visible()
+    page.keyboard.press("f")
+    expect(drawer.locator(".log-text", has_text="line 199")).to_be_visible()
+    expect(drawer.locator(".log-jump")).to_be_hidden()
+    page.keyboard.press("/")
+    expect(drawer.get_by_label("Search in the log")).to_be_focused()
+    page.keyboard.type("line 42")
+    expect(drawer.locator(".log-row")).to_have_count(1)
+
+
+def test_shows_only_the_errors_of_a_log(open_page: OpenPage, client: Client) -> None:
+    client.start("levels", description=orders(say=["all is well"], fail="Incorrect API key provided"))
+    client.until_status("levels", "failed")
+    page = open_page()
+    drawer = open_task(page, "levels")
+    expect(drawer.locator(".log-row", has_text="all is well")).to_be_visible()
+    drawer.get_by_label("Level").select_option("error")
+    expect(drawer.locator(".log-row", has_text="all is well")).to_have_count(0)
+    expect(drawer.locator(".log-row", has_text="Incorrect API key provided").first).to_be_visible()
+    expect(drawer.locator(".log-row:not(.error)")).to_have_count(0)
+    drawer.get_by_label("Level").select_option("info")
+    expect(drawer.locator(".log-row", has_text="all is well")).to_be_visible()
 
 
 def test_cancels_retries_and_filters_by_keyboard_and_priority(open_page: OpenPage, client: Client) -> None:

@@ -46,6 +46,9 @@ def test_knows_the_agents(exe: str, name: str, argv: list[str], kind: str) -> No
         ("/usr/bin/sleep", "opencode", ["opencode", "run"]),
         ("/usr/lib/claude-desktop/claude-desktop", "claude-desktop", ["claude-desktop", "--type=renderer"]),
         ("/usr/bin/electron", "electron", ["electron", "/usr/lib/slack/app.asar"]),
+        ("/b/opencode", "opencode", ["opencode", "db", "select 1"]),
+        ("/b/opencode", "opencode", ["opencode", "--version"]),
+        ("/usr/bin/node", "node", ["node", "/b/opencode", "models"]),
         ("", "kworker/0:1", []),
     ],
 )
@@ -60,6 +63,8 @@ def test_is_not_misled(exe: str, name: str, argv: list[str]) -> None:
         ("/b/opencode", ["opencode", "serve"], "serving"),
         ("/b/opencode", ["opencode", "acp"], "editor_session"),
         ("/b/opencode", ["opencode"], "interactive"),
+        ("/b/opencode", ["opencode", "./db"], "interactive"),
+        ("/b/opencode", ["opencode", "run", "--version"], "executing_task"),
         ("/b/claude", ["claude", "-p", "hello"], "executing_task"),
         ("/b/claude", ["claude"], "interactive"),
         ("/usr/bin/node", ["node", "/b/codex", "exec"], "executing_task"),

@@ -1,7 +1,7 @@
 /** The load of a host: figures, the last hour, and how this server answers. */
 
 import { h, setText } from "../dom.js";
-import { bytes, count, memory, milliseconds, percent, plain } from "../format.js";
+import { bytes, counted, memory, milliseconds, percent, plain } from "../format.js";
 import { moment, setMoment } from "../moments.js";
 import { LoadChart } from "./charts.js";
 
@@ -89,7 +89,7 @@ export class Machine {
       setText(this.#figures.get(field).value, value);
       setText(this.#figures.get(field).more, more);
     };
-    set("cpu", percent(latest.cpu_usage), `${count(latest.active_processes)} processes`);
+    set("cpu", percent(latest.cpu_usage), counted(latest.active_processes, "process", "processes"));
     set("memory", percent(latest.memory_usage), `${memory(latest.memory_used)} of ${memory(latest.memory_total)}`);
     set("disk", percent(latest.disk_usage), `${bytes(latest.disk_used)} of ${bytes(latest.disk_total)}`);
     const { received, sent } = rates ?? {};
@@ -101,7 +101,7 @@ export class Machine {
     this.#server.hidden = !times;
     if (!times) return;
     setText(this.#server, `This server in the last hour: answers in ${milliseconds(times.average)} on average, 95 % within ${milliseconds(times.p95)}; `
-      + `${count(Math.round((throughput?.requests_per_second ?? 0) * 60))} requests a minute, ${count(errors?.total_errors ?? 0)} errors.`);
+      + `${counted(Math.round((throughput?.requests_per_second ?? 0) * 60), "request")} a minute, ${counted(errors?.total_errors ?? 0, "error")}.`);
   }
 
   #chosen(names) {
