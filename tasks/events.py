@@ -64,7 +64,7 @@ TASK_LIMIT = 200
 
 
 def run_agent(run: Run, *, status: str) -> AgentRecord:
-    """A run in flight or just ended, as an agent. Its time is that of its figures, however late it is told."""
+    """A run in flight or just ended, as an agent. Its time is that of its figures."""
     return AgentRecord.model_construct(
         id=run.task_id,
         status=status,

@@ -12,11 +12,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from monitoring.models import Level, LogEntry
-from processes.admin import History
+from processes.admin import History, TimeRangeFilter
 from tasks.admin.show import BADGES, dollars, duration, size
 from tasks.failures import FailureReason, explain
 from tasks.models import Run, RunState
@@ -66,7 +66,7 @@ class RunAdmin(History):
         ("state", ChoicesDropdownFilter),
         ("outcome", ChoicesDropdownFilter),
         ("failure_reason", ChoicesDropdownFilter),
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", TimeRangeFilter),
     )
     search_fields = ("task__id__exact", "host__exact")
     search_help_text = "The whole id of a task, or the name of a host"

@@ -77,11 +77,11 @@ class ScheduleForm(WorkForm):
 
 
 class Turns(TabularInline):  # type: ignore[misc]
-    """What came of the last turns."""
+    """What came of the last turns, which the pages call runs."""
 
     model = Turn
     fields = readonly_fields = ("planned_at", "result", "task_id", "asked_by")
-    verbose_name_plural = f"last {TURNS_SHOWN} turns"
+    verbose_name_plural = f"last {TURNS_SHOWN} runs"
     tab = False
     extra = 0
     can_delete = False
@@ -143,13 +143,15 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
         turns = schedules.upcoming(obj, 1)
         return _moment(turns[0]) if turns else "–"
 
-    @display(description="last turn", label=OUTCOMES)
+    @display(description="last run", label=OUTCOMES)
     def last_turn(self, obj: Any) -> str:
         return obj.last_outcome or "–"
 
     @display(description="next runs")
     def next_turns(self, obj: Schedule) -> str:
         turns = [(_moment(turn),) for turn in schedules.upcoming(obj)] if obj.pk else []
+        if not obj.pk:
+            return "Shown once it is saved."
         if not turns:
             return "None while it is not enabled."
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", turns))
@@ -158,14 +160,14 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
     def minutes(self, obj: Schedule) -> str:
         return time_limit(obj.timeout_ms)
 
-    @admin.action(description="Take a turn now", permissions=["change"])
+    @admin.action(description="Run now", permissions=["change"])
     def take_turn_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
         for schedule in queryset.select_related("crontab", "interval"):
             turn = schedules.take_turn_now(schedule, request.user.get_username())
             said = f"{schedule.name}: {turn.outcome}. {turn.detail or turn.task_id}"
             level = messages.SUCCESS if turn.task_id else messages.WARNING
             messages.add_message(request, level, said)
-            self.log_change(request, schedule, f"Took a turn by hand: {turn.outcome}")
+            self.log_change(request, schedule, f"Ran by hand: {turn.outcome}")
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:

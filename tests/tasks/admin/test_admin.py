@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -323,6 +323,45 @@ def test_the_list_asks_as_often_for_hundreds_of_tasks_as_for_a_few(
     services.claim("builder", 100)
     assert queries() <= few
     assert few <= 20
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", {"evening", "noon", "morning"}),
+        ("time_from_0=2026-03-02", {"evening", "noon"}),
+        ("time_from_0=2026-03-02&time_from_1=12:30", {"evening"}),
+        ("time_to_0=2026-03-02&time_to_1=12:30", {"noon", "morning"}),
+        ("time_to_0=2026-03-01", {"morning"}),
+        ("time_from_0=2026-03-01&time_to_0=2026-03-02&level__exact=error", {"noon"}),
+    ],
+)
+def test_finds_log_entries_of_some_time(boss: Client, settings: Any, query: str, found: set[str]) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    # UTC, an hour behind.
+    for text, level, time in (
+        ("morning", "info", datetime(2026, 3, 1, 9, tzinfo=UTC)),
+        ("noon", "error", datetime(2026, 3, 2, 11, tzinfo=UTC)),
+        ("evening", "info", datetime(2026, 3, 2, 22, 59, 59, tzinfo=UTC)),
+    ):
+        LogEntry.objects.create(level=level, message=text, time=time)
+    page = boss.get(f"/admin/monitoring/logentry/?{query}")
+    assert {entry.message for entry in page.context["cl"].result_list} == found
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("time_from_0=soon", "Enter a valid date"),
+        ("time_from_0=2026-03-01&time_from_1=late", "Enter a valid time"),
+        ("time_to_1=12:00", "Choose a date to go with 12:00"),
+    ],
+)
+def test_says_when_it_cannot_filter_by_time(boss: Client, query: str, complaint: str) -> None:
+    LogEntry.objects.create(level="info", message="still shown")
+    page = boss.get(f"/admin/monitoring/logentry/?{query}").content.decode()
+    assert f"Not filtered by time: {complaint}" in page
+    assert "still shown" in page
 
 
 def test_reads_a_runs_log_forward_backward_by_level_and_as_a_file(boss: Client, claimed: Claimed) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group
@@ -93,7 +95,10 @@ def test_those_who_may_only_view_see_everything_and_change_nothing(
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
 def test_names_nothing_outside_this_machine(boss: Client, everything: Run, model: type[Model]) -> None:
+    SeenAgent.objects.update(host=settings.HOSTNAME)
     found = [url(model), url(model, "add"), *pages(model, "change", "history", "delete")]
+    if model is SeenAgent:
+        found += pages(SeenAgent, "end")
     if model is Task:
         found += [*pages(Task, "cancel", "duplicate"), f"{TASKS}a/retry/"]
     read = 0
@@ -193,6 +198,23 @@ def test_logs_are_never_counted_nor_read_from_end_to_end(boss: Client, everythin
     assert not [sql for sql in about_logs if "COUNT(" in sql]
 
 
+@pytest.mark.parametrize(
+    "query", ["time_from_0=2020-01-01&level__exact=info", "time_to_0=2020-01-01&time_to_1=12:00&p=2"]
+)
+def test_log_entries_of_some_time_are_found_by_the_time(boss: Client, everything: Run, query: str) -> None:
+    """However many newer ones there are, and however many of the level."""
+    LogEntry.objects.bulk_create(
+        LogEntry(level="info", message="old", time=datetime(2020, 1, 1, tzinfo=UTC)) for _ in range(101)
+    )
+    asked = queries(boss, f"/admin/monitoring/logentry/?{query}")
+    about_logs = [sql for sql in asked if 'FROM "monitoring_logentry"' in sql]
+    assert about_logs
+    if connection.vendor == "sqlite":
+        assert {tuple(plan_of(sql)) for sql in about_logs} <= {
+            (f"SEARCH monitoring_logentry USING INDEX log_time (time{bound}?)",) for bound in "<>"
+        }
+
+
 def test_the_lists_of_tasks_and_runs_come_by_an_index(boss: Client, everything: Run, submit: Submit) -> None:
     for _ in range(60):  # more than one page
         submit()
@@ -206,13 +228,18 @@ def test_the_lists_of_tasks_and_runs_come_by_an_index(boss: Client, everything: 
                 assert_found_by_index(sql, "tasks_run")
 
 
+def plan_of(sql: str) -> list[str]:
+    """The steps in which SQLite would answer."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return [row[3] for row in cursor.fetchall()]
+
+
 def assert_found_by_index(sql: str, table: str) -> None:
     """That SQLite finds the rows by an index, in the order asked for, or only those of one task or run."""
     if f'"{table}"' not in sql or connection.vendor != "sqlite" or not sql.startswith("SELECT"):
         return
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
-        plan = [row[3] for row in cursor.fetchall()]
+    plan = plan_of(sql)
     steps = [step for step in plan if re.match(rf"(SCAN|SEARCH) {table}\b", step)]
     sorts = any("TEMP B-TREE FOR ORDER BY" in step for step in plan)
     for step in steps:
