@@ -31,6 +31,20 @@ def _may_view(request: HttpRequest, *, model: str) -> bool:
     return bool(request.user.has_perm(f"{app}.view_{name}"))
 
 
+# The dashboard's blue, in the steps of Tailwind CSS's palette, from which Unfold takes its colours too.
+BLUE = {
+    "50": "oklch(97% 0.014 254.604)",
+    "100": "oklch(93.2% 0.032 255.585)",
+    "200": "oklch(88.2% 0.059 254.128)",
+    "300": "oklch(80.9% 0.105 251.813)",
+    "400": "oklch(70.7% 0.165 254.624)",
+    "500": "oklch(62.3% 0.214 259.815)",
+    "600": "oklch(54.6% 0.245 262.881)",
+    "700": "oklch(48.8% 0.243 264.376)",
+    "800": "oklch(42.4% 0.199 265.638)",
+    "900": "oklch(37.9% 0.146 265.522)",
+    "950": "oklch(28.2% 0.091 267.935)",
+}
 UNFOLD = {
     "SITE_TITLE": "OpenCode Agents",
     "SITE_HEADER": "OpenCode Agents",
@@ -38,6 +52,7 @@ UNFOLD = {
     "SITE_URL": "/",
     "DASHBOARD_CALLBACK": "tasks.admin.front.front_page",
     "STYLES": [lambda request: static("admin_pages/admin.css")],
+    "COLORS": {"primary": BLUE},
     "SHOW_BACK_BUTTON": True,
     "LOGIN": {"form": "opencode_site.access.forms.AdminLoginForm"},
     "SIDEBAR": {

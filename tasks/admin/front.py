@@ -85,11 +85,11 @@ def _chart(points: Any) -> dict[str, Any]:
     return {
         "labels": [point.at.strftime("%H:%M") for point in points],
         "datasets": [
-            {"label": "CPU %", "data": [round(p.cpu_percent, 1) for p in points], "borderColor": "#9333ea"},
+            {"label": "CPU %", "data": [round(p.cpu_percent, 1) for p in points], "borderColor": "#5b7cf0"},
             {
                 "label": "Memory %",
                 "data": [round(p.memory_percent, 1) for p in points],
-                "borderColor": "#0ea5e9",
+                "borderColor": "#b962bb",
             },
         ],
     }

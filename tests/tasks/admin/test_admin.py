@@ -347,6 +347,7 @@ def test_finds_log_entries_of_some_time(boss: Client, settings: Any, query: str,
         LogEntry.objects.create(level=level, message=text, time=time)
     page = boss.get(f"/admin/monitoring/logentry/?{query}")
     assert {entry.message for entry in page.context["cl"].result_list} == found
+    assert "Enter a valid" not in page.content.decode()
 
 
 @pytest.mark.parametrize(
