@@ -53,5 +53,15 @@ class WorkingDirMissing(TaskError):
         super().__init__(f"Working directory '{path}': {problem}", field="task.working_dir", value=path)
 
 
+class SpoolNotWritable(TaskError):
+    """The directory that runs write to takes no more writes, and there is no other host to run a task."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"No run can be started: the server's spool directory cannot be written ({problem}). "
+            "Mend that on the server, then send it again"
+        )
+
+
 class LostRace(Exception):
     """A conditional write found that another writer had been there first; nothing was written."""

@@ -1,8 +1,9 @@
-"""Where agents may work."""
+"""Where agents may work, and where their output is written first."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 from django.conf import settings
@@ -31,3 +32,15 @@ def resolve_working_dir(wanted: str | None) -> Path:
     if not os.access(real, os.R_OK | os.X_OK):
         raise WorkingDirMissing(str(path), "cannot be entered by the server's user")
     return real
+
+
+def spool_problem() -> str:
+    """Why this machine's spool directory takes no writes; empty while it does, or where there is none."""
+    try:
+        with tempfile.TemporaryFile(dir=settings.RUNS_DIR, buffering=0) as probe:
+            probe.write(bytes(4096))
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

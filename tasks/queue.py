@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from celery import current_app
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -37,6 +38,11 @@ def host_queue(host: str) -> str:
     return f"host.{host}"
 
 
+def hosts_alive() -> QuerySet[Host]:
+    """The hosts whose workers have reported lately."""
+    return Host.objects.filter(last_seen_at__gte=timezone.now() - HOST_ALIVE)
+
+
 def wake_hosts() -> None:
     """After the commit, lets every live agent host look for tasks to start."""
     transaction.on_commit(lambda: _send_to_live_hosts(DISPATCH))
@@ -48,8 +54,7 @@ def ask_hosts_to_observe() -> None:
 
 
 def _send_to_live_hosts(job: str) -> None:
-    since = timezone.now() - HOST_ALIVE
-    for name in Host.objects.filter(last_seen_at__gte=since).values_list("name", flat=True):
+    for name in hosts_alive().values_list("name", flat=True):
         _send(job, name)
 
 

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from processes.models import SeenAgent
 from tasks.errors import TaskNotFound
-from tasks.models import FINISHED, Dependency, Host, Priority, Run, RunState, Status, Task
-from tasks.queue import HOST_ALIVE
+from tasks.models import FINISHED, Dependency, Priority, Run, RunState, Status, Task
+from tasks.queue import hosts_alive
 
 STALLED_AFTER = timedelta(minutes=3)
 """A run that has written nothing for this long is shown as stalled; a long tool is silent too."""
@@ -224,7 +224,7 @@ def _earlier_tasks(pending: Sequence[Task]) -> dict[str, str]:
 
 
 def _why_no_slot() -> str:
-    alive = list(Host.objects.filter(last_seen_at__gte=timezone.now() - HOST_ALIVE))
+    alive = list(hosts_alive())
     if not alive:
         return "No agent host has reported lately: is a worker running?"
     slots = sum(host.slots for host in alive if not host.paused_because)

@@ -6,6 +6,7 @@ world is told after the commit. A write about a run is fenced by the run's id an
 
 from __future__ import annotations
 
+import logging
 import random
 import signal
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from processes.services import kill
 from tasks import inventory
 from tasks.agents import AGENTS
 from tasks.agents.base import Exit, LogLine, Report, Verdict
-from tasks.errors import InvalidField, LostRace, TaskAlreadyExists, TaskNotFound
+from tasks.errors import InvalidField, LostRace, SpoolNotWritable, TaskAlreadyExists, TaskNotFound
 from tasks.events import TASK_STREAM, publish_agents, run_agent, status_event
 from tasks.failures import RETRYABLE, FailureReason, explain
 from tasks.models import (
@@ -45,9 +46,11 @@ from tasks.models import (
     Transition,
     is_relative_glob,
 )
-from tasks.paths import resolve_working_dir
-from tasks.queue import wake_hosts, wake_to_stop
+from tasks.paths import resolve_working_dir, spool_problem
+from tasks.queue import hosts_alive, wake_hosts, wake_to_stop
 from tasks.selectors import dependency_ids, get_task, ready_tasks, waiting_for, why_not_delete
+
+logger = logging.getLogger(__name__)
 
 LEASE = timedelta(minutes=5)
 """How long a run is left alone after its host was last heard from. Longer than any restart or deploy of a
@@ -104,9 +107,11 @@ class Output:
 def submit(new: NewTask, *, schedule: Schedule | None = None) -> Task:
     """Stores a task and wakes the hosts; `schedule` is the one whose turn it is.
 
-    Raises `TaskAlreadyExists`, `TaskNotFound` (a dependency), `InvalidField`, `OutsideAllowedRoots` and
-    `WorkingDirMissing`.
+    Raises `TaskAlreadyExists`, `TaskNotFound` (a dependency), `InvalidField`, `OutsideAllowedRoots`,
+    `WorkingDirMissing` and `SpoolNotWritable`; a turn of a schedule waits until the spool can be written.
     """
+    if schedule is None:
+        _check_spool()
     with transaction.atomic():
         task = _insert(new, schedule=schedule)
         _record_transition(task, old="", new=Status.PENDING)
@@ -249,7 +254,11 @@ def _cancel_once(task_id: str) -> Task | None:
 
 
 def retry(task_id: str) -> Task:
-    """Brings a failed or cancelled task back to `pending`. Raises `TaskNotFound` and `InvalidField`."""
+    """Brings a failed or cancelled task back to `pending`.
+
+    Raises `TaskNotFound`, `InvalidField` and `SpoolNotWritable`.
+    """
+    _check_spool()
     with transaction.atomic():
         task = get_task(task_id)
         if task.status not in (Status.FAILED, Status.CANCELLED) or not _back_to_pending(
@@ -508,6 +517,14 @@ def _insert(new: NewTask, **more: Any) -> Task:
         raise
     _store_dependencies(task, dependencies)
     return task
+
+
+def _check_spool() -> None:
+    problem = spool_problem()
+    # Another host has a spool of its own.
+    if problem and not hosts_alive().exclude(pk=settings.HOSTNAME).exists():
+        logger.error("the spool directory %s cannot be written: %s", settings.RUNS_DIR, problem)
+        raise SpoolNotWritable(problem)
 
 
 def _check_dependencies(task_id: str, dependencies: Sequence[str]) -> None:

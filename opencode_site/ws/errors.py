@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from tasks.errors import (
     InvalidField,
     OutsideAllowedRoots,
+    SpoolNotWritable,
     TaskAlreadyExists,
     TaskError,
     TaskNotFound,
@@ -97,6 +98,7 @@ TASK_CODES: dict[type[TaskError], Code] = {
     InvalidField: Code.INVALID_FIELD_VALUE,
     OutsideAllowedRoots: Code.PERMISSION_DENIED,
     WorkingDirMissing: Code.FILESYSTEM_ERROR,
+    SpoolNotWritable: Code.FILESYSTEM_ERROR,
 }
 
 

@@ -17,8 +17,8 @@ from monitoring.models import ResourceSample
 from monitoring.selectors import trend
 from monitoring.upkeep import sample_interval
 from tasks.admin.show import BADGES, duration, size
-from tasks.models import Host, Run, Status, Task
-from tasks.queue import HOST_ALIVE
+from tasks.models import Run, Status, Task
+from tasks.queue import HOST_ALIVE, hosts_alive
 from tasks.selectors import agents_in_flight, run_state
 
 SHOWN = 10
@@ -97,7 +97,7 @@ def _chart(points: Any) -> dict[str, Any]:
 
 def _warnings() -> list[str]:
     now = timezone.now()
-    if not Host.objects.filter(last_seen_at__gte=now - HOST_ALIVE).exists():
+    if not hosts_alive().exists():
         seconds = int(HOST_ALIVE.total_seconds())
         return [f"No worker has been heard from for {seconds} s: no task is started. Run `manage.py serve`."]
     # Hosts take a sample when beat tells them to: live hosts without samples mean that beat is silent.

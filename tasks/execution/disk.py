@@ -1,4 +1,4 @@
-"""A host whose disk is nearly full starts no new runs, and says so, until there is room again."""
+"""A host whose disks are nearly full or take no writes starts no new runs, and says so, until they do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from monitoring import upkeep
 from tasks import services
 from tasks.models import Host
+from tasks.paths import spool_problem
 
 logger = logging.getLogger(__name__)
 
@@ -19,24 +20,44 @@ ENOUGH = 1.1
 """Times the bound at which a paused host goes on, so that it does not waver with every line written."""
 
 
-def heed_free_space() -> bool:
-    """Pauses or resumes this host by what its disks have free; returns whether it may start runs."""
+def may_start_runs() -> bool:
+    """Pauses or resumes this host by what its disks take; returns whether it may start runs."""
     host = settings.HOSTNAME
+    paused = Host.objects.filter(pk=host).exclude(paused_because="").exists()
+    because = _why_no_writes() or _why_too_full(paused=paused)
+    if not because:
+        if paused and services.resume_host(host):
+            logger.info("new runs are started again")
+        return True
+    if not paused and services.pause_host(host, because):
+        logger.warning("no new runs are started: %s", because)
+    return False
+
+
+def _why_no_writes() -> str:
+    try:
+        settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        problem = spool_problem()
+    except OSError as error:
+        problem = error.strerror or str(error)
+    if not problem:
+        return ""
+    return (
+        f"The spool directory {settings.RUNS_DIR} cannot be written ({problem}). "
+        "It goes on by itself as soon as that is mended."
+    )
+
+
+def _why_too_full(*, paused: bool) -> str:
     bound = upkeep.current().min_free_mb * MIB
     directory, free = min(free_space(), key=lambda each: each[1])
-    paused = Host.objects.filter(pk=host).exclude(paused_because="").exists()
     if free >= bound * (ENOUGH if paused else 1):
-        if paused and services.resume_host(host):
-            logger.info("%s has %d MiB free again: new runs are started", directory, free // MIB)
-        return True
-    because = (
+        return ""
+    return (
         f"{directory} has {free // MIB} MiB free, less than {bound // MIB} MiB. "
         f"It goes on by itself from {round(bound * ENOUGH) // MIB} MiB: make room, "
         "or change the bound in the admin."
     )
-    if not paused and services.pause_host(host, because):
-        logger.warning("no new runs are started: %s", because)
-    return False
 
 
 def free_space() -> list[tuple[Path, int]]:

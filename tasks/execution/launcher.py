@@ -16,7 +16,7 @@ from tasks.agents import AGENTS
 from tasks.agents.base import Job
 from tasks.errors import LostRace, OutsideAllowedRoots, WorkingDirMissing
 from tasks.execution import supervisor
-from tasks.execution.disk import heed_free_space
+from tasks.execution.disk import may_start_runs
 from tasks.execution.first_start import ensure_started_once
 from tasks.execution.surroundings import agent_environment
 from tasks.failures import FailureReason, explain
@@ -47,9 +47,9 @@ def run_dir(run: Run) -> Path:
 def dispatch() -> int:
     """Claims ready tasks for this host's free slots and starts them; returns how many.
 
-    None while the disk is too full.
+    None while the disks are too full or take no writes.
     """
-    if not heed_free_space():
+    if not may_start_runs():
         return 0
     runs = services.claim(settings.HOSTNAME, settings.MAX_CONCURRENT_AGENTS)
     for run in runs:

@@ -18,6 +18,7 @@ import pytest
 from tests.chaos.postgres import Cluster
 from tests.support import agent
 from tests.support.client import Client
+from tests.support.disks import fill, mounted
 from tests.support.server import Server
 from tests.support.waiting import eventually
 
@@ -41,11 +42,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 48 MB of its own."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(directory)]
-    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("no file system can be mounted here: it takes root's rights")
-    yield directory
-    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+    with mounted(directory, kib=48 * 1024):
+        yield directory
 
 
 @pytest.mark.slow
@@ -59,7 +57,7 @@ def test_loses_nothing_when_the_disk_is_full_and_goes_on_when_it_is_not(small_di
         ballast = small_disk / "ballast"
         fill(ballast)
         refused = client.start("refused", description="{}")
-        assert (refused["type"], refused["code"]) == ("error", "DATABASE_ERROR"), refused
+        assert (refused["type"], refused["code"]) == ("error", "FILESYSTEM_ERROR"), refused
         assert client.request({"type": "ping"})["type"] == "pong"
         time.sleep(2)  # the agent writes into the full disk meanwhile
         ballast.unlink()
@@ -80,16 +78,6 @@ def allow_a_full_disk(server: Server) -> None:
     row = "INSERT INTO monitoring_upkeep (id, min_free_mb, keep_logs_days) VALUES (1, 0, 90)"
     with closing(sqlite3.connect(server.data_dir / "db.sqlite3", timeout=10)) as connection, connection:
         connection.execute(row)
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
 
 
 @pytest.fixture

@@ -103,3 +103,16 @@ def test_fits_a_phone_whatever_stands_in_it(form: Page) -> None:
     assert start["x"] >= 0
     assert start["x"] + start["width"] <= 390
     assert start["y"] + start["height"] <= 844
+
+
+def test_keeps_what_was_typed_when_the_connection_is_lost(form: Page, server: Server, client: Client) -> None:
+    form.locator("#field-description").fill(orders(say=["not lost"]))
+    form.locator("#field-id").fill("typed")
+    server.kill_child("web")
+    expect(form.locator("#connection .pill")).not_to_have_attribute("data-kind", "live")
+    form.get_by_role("button", name="Start task").click()
+    expect(form.locator(".form-error")).to_contain_text("There is no connection just now.")
+    expect(form.locator("#connection .pill")).to_have_attribute("data-kind", "live")
+    form.get_by_role("button", name="Start task").click()
+    expect(form.locator("dialog")).to_have_count(0)
+    expect(form.locator('.group.finished [data-task="typed"]')).to_contain_text("not lost")

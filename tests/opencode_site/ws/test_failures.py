@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from django.db import InterfaceError, OperationalError
 
 from opencode_site.ws.errors import Code, unexpected
 from tests.support.client import Client, Message
+from tests.support.disks import fill, mounted, read_only
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.alone
@@ -71,6 +73,40 @@ def test_tells_a_broken_database_and_goes_on_when_it_is_mended(stack: Stack, cli
     log = stack.log.read_text()
     assert f"list_tasks failed, reference {answer['details']['reference']}" in log
     assert "no such table" in log
+
+
+@pytest.fixture
+def spool(stack: Stack) -> Iterator[Path]:
+    """The server's spool directory, a small file system of its own; there is no other host that had one."""
+    stack.query("DELETE FROM tasks_host")
+    directory = stack.data_dir / "runs"
+    directory.mkdir()
+    with mounted(directory, kib=64):
+        yield directory
+    directory.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("without", "problem"), [("room", "No space left on device"), ("permission", "Read-only file system")]
+)
+def test_tells_a_spool_that_cannot_be_written(
+    stack: Stack, client: Client, spool: Path, without: str, problem: str
+) -> None:
+    task_id = f"without-{without}"
+    if without == "room":
+        fill(spool / "ballast")
+    else:
+        read_only(spool)
+    answer = client.start(task_id)
+    assert (answer["type"], answer.get("code")) == ("error", "FILESYSTEM_ERROR")
+    assert problem in answer["message"]
+    assert str(stack.data_dir) not in json.dumps(answer)
+    assert f"the spool directory {spool} cannot be written" in stack.log.read_text()
+    assert client.request(LIST)["type"] == "task_list"
+    assert client.request({"type": "get_task_status", "task_id": task_id})["code"] == "TASK_NOT_FOUND"
+    if without == "room":
+        (spool / "ballast").unlink()
+        assert client.start("with-room")["type"] == "task_started"
 
 
 def test_answers_everybody_else_while_some_wait_for_the_database(stack: Stack, client: Client) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,13 +75,13 @@ def working(client: Client) -> Message:
     return task
 
 
-def assert_resources(data: Message) -> None:
+def assert_resources(data: Message, server: Server) -> None:
     """That they are what the machine itself says."""
     memory = psutil.virtual_memory()
     assert data["memory_total"] == memory.total
     assert data["memory_used"] == pytest.approx(memory.used, rel=0.25)
     assert 0 < data["memory_usage"] < 100
-    total, used = disk()
+    total, used = disk(server.data_dir)
     assert data["disk_total"] == total
     assert data["disk_used"] == pytest.approx(used, rel=0.05)
     assert 0 < data["disk_usage"] < 100
@@ -92,10 +91,10 @@ def assert_resources(data: Message) -> None:
     assert TIME.match(data["timestamp"])
 
 
-def disk() -> tuple[int, int]:
-    """Bytes in all and used, as `df` tells them."""
+def disk(directory: Path) -> tuple[int, int]:
+    """Bytes in all and used of a directory's file system, as `df` tells them."""
     shown = subprocess.run(
-        ["df", "-B1", "--output=size,used", tempfile.gettempdir()],
+        ["df", "-B1", "--output=size,used", str(directory)],
         capture_output=True,
         text=True,
         check=True,
@@ -112,10 +111,10 @@ def gone(process: psutil.Process) -> bool:
         return True
 
 
-def test_tells_the_load_of_the_machine_as_the_machine_does(client: Client) -> None:
+def test_tells_the_load_of_the_machine_as_the_machine_does(client: Client, server: Server) -> None:
     reply = client.request({"type": "request_system_resources"})
     assert reply["type"] == "system_resources"
-    assert_resources(reply["data"])
+    assert_resources(reply["data"], server)
     network, really = reply["data"]["network_stats"], psutil.net_io_counters()
     for name in ("bytes_sent", "bytes_recv", "packets_sent", "packets_recv"):
         assert 0 < network[name] <= getattr(really, name)
@@ -126,7 +125,7 @@ def test_sends_a_sample_each_interval_to_subscribers_only(client: Client, server
     moments = []
     for _ in range(3):
         update = client.wait(lambda message: message["type"] == "resource_update", patience=15)
-        assert_resources(update["resources"])
+        assert_resources(update["resources"], server)
         moments.append(update["resources"]["timestamp"])
     assert len(set(moments)) == 3
     assert {message["type"] for message in client.received} == {
@@ -136,7 +135,7 @@ def test_sends_a_sample_each_interval_to_subscribers_only(client: Client, server
     }
 
 
-def test_shows_everything_at_once(client: Client, start: Start, opencode: str) -> None:
+def test_shows_everything_at_once(client: Client, server: Server, start: Start, opencode: str) -> None:
     foreign = start(opencode, "60")
     task = working(client)
 
@@ -156,7 +155,7 @@ def test_shows_everything_at_once(client: Client, start: Start, opencode: str) -
     assert (theirs["type"], theirs["task"], theirs["progress"]) == ("opencode", "interactive", 0)
     assert theirs["memory_usage"] == pytest.approx(psutil.Process(foreign.pid).memory_info().rss, rel=0.3)
     assert any(shown["id"] == task["id"] and shown["status"] == "running" for shown in data["tasks"])
-    assert_resources(data["system_resources"])
+    assert_resources(data["system_resources"], server)
     assert {foreign.pid, task["runs"][0]["agent_pid"]} <= {shown["pid"] for shown in data["claude_processes"]}
     client.request({"type": "cancel_task", "task_id": task["id"]})
 

@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from monitoring.models import Level, LogEntry, Upkeep
 from tasks import services
-from tasks.execution.disk import MIB, heed_free_space
+from tasks.errors import SpoolNotWritable
+from tasks.execution.disk import MIB, may_start_runs
 from tasks.execution.launcher import dispatch
 from tasks.models import Host, Run, Status
 from tasks.selectors import get_task, runtime
@@ -62,17 +63,37 @@ def test_a_full_disk_stops_new_runs_says_so_everywhere_and_recovers(
     assert LogEntry.objects.filter(message__contains="starts new runs again").exists()
 
 
+def test_a_spool_that_takes_no_writes_stops_new_runs_and_nothing_fails(ready: Any) -> None:
+    ready.RUNS_DIR.write_text("a file where the directory should be")
+    assert dispatch() == 0
+    assert f"{ready.RUNS_DIR} cannot be written (File exists)" in because(ready)
+    word, detail = runtime(get_task("waits"))
+    assert (word, because(ready) in detail) == ("queued", True)
+    with pytest.raises(SpoolNotWritable, match="Not a directory"):
+        services.submit(services.NewTask(id="refused", type="testing", description="d"))
+    services.cancel("waits")
+    with pytest.raises(SpoolNotWritable):
+        services.retry("waits")
+    # Where another host may run it, it waits for that one.
+    services.report_host("another", slots=1, pid=1, started_at=timezone.now(), agents={})
+    services.submit(services.NewTask(id="taken", type="testing", description="d"))
+
+    ready.RUNS_DIR.unlink()
+    assert dispatch() == 1
+    assert because(ready) == ""
+
+
 def test_a_paused_host_wants_more_than_the_bound_before_it_goes_on(ready: Any) -> None:
     free = shutil.disk_usage(ready.DATA_DIR).free // MIB
     bound(min_free_mb=free * 2)
-    assert not heed_free_space()
+    assert not may_start_runs()
     bound(min_free_mb=round(free * 0.95))  # above the bound, not a tenth above it
-    assert not heed_free_space()
+    assert not may_start_runs()
     assert because(ready)
     bound(min_free_mb=round(free * 0.85))
-    assert heed_free_space()
+    assert may_start_runs()
     bound(min_free_mb=round(free * 0.95))  # it does not waver: this is no reason to stop
-    assert heed_free_space()
+    assert may_start_runs()
 
 
 def test_a_claim_of_a_paused_host_gets_nothing_whoever_makes_it(ready: Any) -> None:
@@ -92,7 +113,7 @@ def test_the_file_system_of_the_spool_counts_as_well(ready: Any, tmp_path: Path)
         if here == there:
             pytest.skip("both are the same file system")
         bound(min_free_mb=(here + there) // 2)
-        assert not heed_free_space()
+        assert not may_start_runs()
         assert str(ready.DATA_DIR if here < there else other) in because(ready)
     finally:
         other.rmdir()
