@@ -18,7 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from monitoring.models import LogEntry
 from tasks import services
 from tasks.agents.base import Exit, LogLine, Report, Verdict
-from tasks.errors import InvalidField, LostRace
+from tasks.errors import InvalidField, LostRace, TaskNotFound
 from tasks.failures import RETRYABLE, FailureReason, explain
 from tasks.models import TRANSITIONS, Dependency, Host, Priority, Run, RunState, Status, Task
 
@@ -37,9 +37,12 @@ class Known:
     max_retries: int
     number: int
     status: str = "pending"
+    progress: int = 0
     retries: int = 0
     runs: list[str] = field(default_factory=list)
     """The outcome of each, empty for one in flight."""
+    started: bool = False
+    """Whether the agent of the newest run exists, as far as its host has told."""
     stop: bool = False
     waits: bool = False
     """Whether an automatic retry lets it wait."""
@@ -69,6 +72,7 @@ class Lifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.known: dict[str, Known] = {}
+        self.submitted = 0
         report_host()
 
     def teardown(self) -> None:
@@ -87,20 +91,26 @@ class Lifecycle(RuleBasedStateMachine):
         max_retries=st.integers(0, 2),
     )
     def submit(self, priority: Priority, needs: list[str], max_retries: int) -> str:
-        number = len(self.known)
-        task_id = f"task-{number}"
-        services.submit(
-            services.NewTask(
-                id=task_id,
-                type="testing",
-                description="d",
-                priority=priority,
-                max_retries=max_retries,
-                dependencies=tuple(needs),
-            )
+        self.submitted += 1
+        task_id = f"task-{self.submitted}"
+        new = services.NewTask(
+            id=task_id,
+            type="testing",
+            description="d",
+            priority=priority,
+            max_retries=max_retries,
+            dependencies=tuple(needs),
         )
+        if not self.known.keys() >= set(needs):
+            with pytest.raises(TaskNotFound):
+                services.submit(new)
+            return task_id
+        services.submit(new)
         self.known[task_id] = Known(
-            needs=list(dict.fromkeys(needs)), priority=priority, max_retries=max_retries, number=number
+            needs=list(dict.fromkeys(needs)),
+            priority=priority,
+            max_retries=max_retries,
+            number=self.submitted,
         )
         return task_id
 
@@ -119,23 +129,39 @@ class Lifecycle(RuleBasedStateMachine):
         assert [run.task_id for run in claimed] == ready[: max(free, 0)]
         for run in claimed:
             known = self.known[run.task_id]
-            known.status, known.stop = "running", False
+            known.status, known.stop, known.started = "running", False, False
             known.runs.append("")
             assert run.number == len(known.runs)
 
     @rule(task=tasks)
-    def say(self, task: str) -> None:
-        run = self.in_flight(task)
+    def start(self, task: str) -> None:
+        """The host tells that the agent exists, perhaps after the run has ended."""
+        run = Run.objects.filter(task_id=task).order_by("-number").first()
         if run is None:
             return
-        line = LogLine.of("info", "a line")
-        services.store_output(
-            run,
-            services.Output(
-                stdout_offset=run.stdout_offset + 7, stderr_offset=0, lines=[line], report=Report()
-            ),
+        services.mark_started(run, supervisor_pid=2, agent_pid=3, identity="boot 4", at=timezone.now())
+        if self.known[task].status == "running":
+            self.known[task].started = True
+
+    @rule(task=tasks, progress=st.none() | st.integers(0, 99))
+    def say(self, task: str, progress: int | None) -> None:
+        run = Run.objects.filter(task_id=task).order_by("-number").first()
+        if run is None:
+            return
+        output = services.Output(
+            stdout_offset=run.stdout_offset + 7,
+            stderr_offset=0,
+            lines=[LogLine.of("info", "a line")],
+            report=Report(progress=progress),
         )
+        if self.known[task].status != "running":
+            with pytest.raises(LostRace):
+                services.store_output(run, output)
+            return
+        services.store_output(run, output)
         self.known[task].lines += 1
+        if progress is not None:
+            self.known[task].progress = progress
 
     @rule(task=tasks, how=st.sampled_from(ENDS))
     def finish(self, task: str, how: str) -> None:
@@ -146,18 +172,58 @@ class Lifecycle(RuleBasedStateMachine):
                 with pytest.raises(LostRace):
                     end(ended, how)
             return
-        known = self.known[task]
         end(run, how)
+        self.has_ended(task, how)
+
+    @rule(task=tasks)
+    def lose(self, task: str) -> None:
+        run = Run.objects.filter(task_id=task).order_by("-number").first()
+        if run is None:
+            return
+        if self.known[task].status != "running":
+            with pytest.raises(LostRace):
+                services.lose(run)
+            return
+        services.lose(run)
+        self.has_ended(task, FailureReason.LOST)
+
+    def has_ended(self, task: str, how: str) -> None:
+        known = self.known[task]
         known.status = "completed" if how == "good" else "cancelled" if known.stop else "failed"
+        known.progress = 100 if how == "good" else known.progress
         known.runs[-1] = known.status
         known.lines += 1
         if known.status == "failed" and how in RETRYABLE and len(known.runs) <= known.max_retries:
             known.status, known.waits = "pending", True
-            known.retries += 1
+            self.is_again_pending(known)
+
+    def is_again_pending(self, known: Known) -> None:
+        known.status, known.progress = "pending", 0
+        known.retries += 1
+
+    @rule(task=tasks)
+    def delete(self, task: str) -> None:
+        known = self.known.get(task)
+        if known is None:
+            with pytest.raises(TaskNotFound):
+                services.delete(task)
+            return
+        if known.status == "running" or any(task in other.needs for other in self.known.values()):
+            with pytest.raises(InvalidField):
+                services.delete(task)
+            return
+        services.delete(task)
+        del self.known[task]
+        assert not LogEntry.objects.filter(agent=task).exists()
+        assert not Run.objects.filter(task_id=task).exists()
 
     @rule(task=tasks)
     def cancel(self, task: str) -> None:
-        known = self.known[task]
+        known = self.known.get(task)
+        if known is None:
+            with pytest.raises(TaskNotFound):
+                services.cancel(task)
+            return
         if known.status in FINISHED:
             with pytest.raises(InvalidField):
                 services.cancel(task)
@@ -170,14 +236,17 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(task=tasks)
     def retry(self, task: str) -> None:
-        known = self.known[task]
+        known = self.known.get(task)
+        if known is None:
+            with pytest.raises(TaskNotFound):
+                services.retry(task)
+            return
         if known.status not in ("failed", "cancelled"):
             with pytest.raises(InvalidField):
                 services.retry(task)
             return
         services.retry(task)
-        known.status = "pending"
-        known.retries += 1
+        self.is_again_pending(known)
 
     @rule()
     def let_time_pass(self) -> None:
@@ -188,11 +257,16 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def is_as_the_model_says(self) -> None:
+        assert set(Task.objects.values_list("pk", flat=True)) == self.known.keys()
         for task in Task.objects.all():
             known = self.known[task.pk]
-            assert (task.status, task.retry_count) == (known.status, known.retries), task.pk
-            runs = list(task.runs.order_by("number").values_list("outcome", flat=True))
-            assert runs == known.runs
+            told = (task.status, task.progress, task.retry_count)
+            assert told == (known.status, known.progress, known.retries), task.pk
+            runs = list(task.runs.order_by("number"))
+            assert [run.outcome for run in runs] == known.runs
+            running = RunState.RUNNING if known.started else RunState.STARTING
+            states = [RunState.ENDED if outcome else running for outcome in known.runs]
+            assert [run.state for run in runs] == states
             assert LogEntry.objects.filter(agent=task.pk).count() == known.lines
             assert_history(task)
 
