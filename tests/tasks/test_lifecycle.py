@@ -13,17 +13,30 @@ from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from monitoring.models import LogEntry
 from tasks import services
 from tasks.agents.base import Exit, LogLine, Report, Verdict
-from tasks.errors import InvalidField, LostRace, TaskNotFound
+from tasks.errors import InvalidField, LostRace
 from tasks.failures import RETRYABLE, FailureReason, explain
 from tasks.models import TRANSITIONS, Dependency, Host, Priority, Run, RunState, Status, Task
 
 HOST = "machine"
 SLOTS = 3
+HOST_ACTS = ("claim", "start", "say", "finish", "lose")
+"""In one rule, several at once: Hypothesis switches single rules off for whole histories."""
+MANY = 4
+"""Tasks that a random history has at once."""
 FINISHED = {"completed", "failed", "cancelled"}
 ENDS = ("good", FailureReason.AUTH, FailureReason.RATE_LIMIT, FailureReason.LOST)
 
@@ -64,6 +77,19 @@ def report_host() -> None:
     services.report_host(HOST, slots=SLOTS, pid=1, started_at=timezone.now(), agents={})
 
 
+def output_after(run: Run, progress: int | None) -> services.Output:
+    return services.Output(
+        stdout_offset=run.stdout_offset + 7,
+        stderr_offset=0,
+        lines=[LogLine.of("info", "a line")],
+        report=Report(progress=progress),
+    )
+
+
+def start(run: Run) -> None:
+    services.mark_started(run, supervisor_pid=2, agent_pid=3, identity="boot 4", at=timezone.now())
+
+
 class Lifecycle(RuleBasedStateMachine):
     """Does what users and hosts do; after each step the database must be as the model says."""
 
@@ -72,7 +98,7 @@ class Lifecycle(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.known: dict[str, Known] = {}
-        self.submitted = 0
+        self.count = 0
         report_host()
 
     def teardown(self) -> None:
@@ -81,40 +107,63 @@ class Lifecycle(RuleBasedStateMachine):
         Task.objects.all().delete()
         Host.objects.all().delete()
 
-    def in_flight(self, task_id: str) -> Run | None:
-        return Run.objects.filter(task_id=task_id).exclude(state=RunState.ENDED).first()
+    # Few, so that much happens to each.
+    @precondition(lambda self: len(self.known) < MANY)
+    @rule(target=tasks, priority=st.sampled_from(Priority), max_retries=st.integers(0, 2))
+    def submit(self, priority: Priority, max_retries: int) -> str:
+        return self.submitted([], priority, max_retries)
 
-    @rule(
-        target=tasks,
-        priority=st.sampled_from(Priority),
-        needs=st.lists(tasks, max_size=2),
-        max_retries=st.integers(0, 2),
-    )
-    def submit(self, priority: Priority, needs: list[str], max_retries: int) -> str:
-        self.submitted += 1
-        task_id = f"task-{self.submitted}"
-        new = services.NewTask(
-            id=task_id,
-            type="testing",
-            description="d",
-            priority=priority,
-            max_retries=max_retries,
-            dependencies=tuple(needs),
+    @precondition(lambda self: len(self.known) < MANY)
+    @rule(target=tasks, one=tasks, other=tasks, priority=st.sampled_from(Priority))
+    def submit_dependent(self, one: str, other: str, priority: Priority) -> str:
+        return self.submitted([one, other], priority, 1)
+
+    def submitted(self, needs: list[str], priority: Priority, max_retries: int) -> str:
+        self.count += 1
+        task_id = f"task-{self.count}"
+        services.submit(
+            services.NewTask(
+                id=task_id,
+                type="testing",
+                description="d",
+                priority=priority,
+                max_retries=max_retries,
+                dependencies=tuple(needs),
+            )
         )
-        if not self.known.keys() >= set(needs):
-            with pytest.raises(TaskNotFound):
-                services.submit(new)
-            return task_id
-        services.submit(new)
         self.known[task_id] = Known(
-            needs=list(dict.fromkeys(needs)),
-            priority=priority,
-            max_retries=max_retries,
-            number=self.submitted,
+            needs=list(dict.fromkeys(needs)), priority=priority, max_retries=max_retries, number=self.count
         )
         return task_id
 
-    @rule()
+    @rule(draw=st.data(), acts=st.lists(st.sampled_from(HOST_ACTS), min_size=1, max_size=6))
+    def host(self, draw: st.DataObject, acts: list[str]) -> None:
+        for act in acts:
+            self.act_of_host(act, draw)
+
+    def act_of_host(self, act: str, draw: st.DataObject) -> None:
+        running = sorted(task_id for task_id, known in self.known.items() if known.status == "running")
+        if act == "claim" or not running:
+            self.claim()
+            return
+        run = Run.objects.exclude(state=RunState.ENDED).get(task_id=draw.draw(st.sampled_from(running)))
+        known = self.known[run.task_id]
+        if act == "start":
+            start(run)
+            known.started = True
+        elif act == "say":
+            progress = draw.draw(st.none() | st.integers(1, 99))
+            services.store_output(run, output_after(run, progress))
+            known.lines += 1
+            known.progress = known.progress if progress is None else progress
+        elif act == "finish":
+            how = draw.draw(st.sampled_from(ENDS))
+            end(run, how)
+            self.has_ended(known, how)
+        else:
+            services.lose(run)
+            self.has_ended(known, FailureReason.LOST)
+
     def claim(self) -> None:
         ready = [
             task_id
@@ -134,61 +183,20 @@ class Lifecycle(RuleBasedStateMachine):
             assert run.number == len(known.runs)
 
     @rule(task=tasks)
-    def start(self, task: str) -> None:
-        """The host tells that the agent exists, perhaps after the run has ended."""
-        run = Run.objects.filter(task_id=task).order_by("-number").first()
+    def come_too_late(self, task: str) -> None:
+        """A host tells of a run that has ended: nothing becomes of it."""
+        run = Run.objects.filter(task_id=task, state=RunState.ENDED).first()
         if run is None:
             return
-        services.mark_started(run, supervisor_pid=2, agent_pid=3, identity="boot 4", at=timezone.now())
-        if self.known[task].status == "running":
-            self.known[task].started = True
+        start(run)
+        with pytest.raises(LostRace):
+            services.store_output(run, output_after(run, 50))
+        with pytest.raises(LostRace):
+            end(run, "good")
+        with pytest.raises(LostRace):
+            services.lose(run)
 
-    @rule(task=tasks, progress=st.none() | st.integers(0, 99))
-    def say(self, task: str, progress: int | None) -> None:
-        run = Run.objects.filter(task_id=task).order_by("-number").first()
-        if run is None:
-            return
-        output = services.Output(
-            stdout_offset=run.stdout_offset + 7,
-            stderr_offset=0,
-            lines=[LogLine.of("info", "a line")],
-            report=Report(progress=progress),
-        )
-        if self.known[task].status != "running":
-            with pytest.raises(LostRace):
-                services.store_output(run, output)
-            return
-        services.store_output(run, output)
-        self.known[task].lines += 1
-        if progress is not None:
-            self.known[task].progress = progress
-
-    @rule(task=tasks, how=st.sampled_from(ENDS))
-    def finish(self, task: str, how: str) -> None:
-        run = self.in_flight(task)
-        if run is None:
-            ended = Run.objects.filter(task_id=task).first()
-            if ended is not None:
-                with pytest.raises(LostRace):
-                    end(ended, how)
-            return
-        end(run, how)
-        self.has_ended(task, how)
-
-    @rule(task=tasks)
-    def lose(self, task: str) -> None:
-        run = Run.objects.filter(task_id=task).order_by("-number").first()
-        if run is None:
-            return
-        if self.known[task].status != "running":
-            with pytest.raises(LostRace):
-                services.lose(run)
-            return
-        services.lose(run)
-        self.has_ended(task, FailureReason.LOST)
-
-    def has_ended(self, task: str, how: str) -> None:
-        known = self.known[task]
+    def has_ended(self, known: Known, how: str) -> None:
         known.status = "completed" if how == "good" else "cancelled" if known.stop else "failed"
         known.progress = 100 if how == "good" else known.progress
         known.runs[-1] = known.status
@@ -201,29 +209,22 @@ class Lifecycle(RuleBasedStateMachine):
         known.status, known.progress = "pending", 0
         known.retries += 1
 
-    @rule(task=tasks)
-    def delete(self, task: str) -> None:
-        known = self.known.get(task)
-        if known is None:
-            with pytest.raises(TaskNotFound):
-                services.delete(task)
-            return
-        if known.status == "running" or any(task in other.needs for other in self.known.values()):
+    @rule(target=tasks, task=consumes(tasks))
+    def delete(self, task: str) -> Any:
+        needed = any(task in other.needs for other in self.known.values())
+        if self.known[task].status == "running" or needed:
             with pytest.raises(InvalidField):
                 services.delete(task)
-            return
+            return task
         services.delete(task)
         del self.known[task]
         assert not LogEntry.objects.filter(agent=task).exists()
         assert not Run.objects.filter(task_id=task).exists()
+        return multiple()
 
     @rule(task=tasks)
     def cancel(self, task: str) -> None:
-        known = self.known.get(task)
-        if known is None:
-            with pytest.raises(TaskNotFound):
-                services.cancel(task)
-            return
+        known = self.known[task]
         if known.status in FINISHED:
             with pytest.raises(InvalidField):
                 services.cancel(task)
@@ -236,11 +237,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(task=tasks)
     def retry(self, task: str) -> None:
-        known = self.known.get(task)
-        if known is None:
-            with pytest.raises(TaskNotFound):
-                services.retry(task)
-            return
+        known = self.known[task]
         if known.status not in ("failed", "cancelled"):
             with pytest.raises(InvalidField):
                 services.retry(task)
@@ -289,7 +286,7 @@ def test_does_what_the_model_does() -> None:
         Lifecycle,
         settings=settings(
             max_examples=40,
-            stateful_step_count=40,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
