@@ -30,6 +30,8 @@ FAULTS = 5
 FINISHED = ("completed", "failed", "cancelled")
 KINDS = ("web", "worker", "valkey", "serve", "supervisor", "agent", "cancel", "reboot")
 WEIGHTS = (4, 5, 3, 2, 3, 3, 3, 1)
+MAY_PASS = ("provider_error", "lost")
+"""Reasons after which a task is tried again by itself."""
 PATIENCE = 90.0
 """Seconds for everything to come to its end. None of the promises is about this number."""
 
@@ -43,6 +45,17 @@ class Order:
     exit: int
     marker: Path
     description: str
+    max_retries: int
+    fail_first: int
+    """Starts that end with an error that may pass."""
+    needs: str
+    """The task that it waits for, empty for none."""
+
+    def natural(self, start: int) -> tuple[str, str, int]:
+        """Outcome, reason and exit code of its so-manieth start, from 0, if nobody disturbs it."""
+        if start < self.fail_first:
+            return "failed", "provider_error", 1
+        return ("completed", "", 0) if self.exit == 0 else ("failed", "agent_error", self.exit)
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,7 @@ class Row:
 
     id: str
     task_id: str
+    number: int
     state: str
     outcome: str
     reason: str
@@ -77,6 +91,7 @@ class Round:
         task_id = f"chaos-{self.seed}-{number}"
         marker = self._directory / task_id
         lines, code = draw.randrange(50, 600), draw.choice((0, 0, 0, 3, 7))
+        fail_first = draw.choice((0, 0, 1, 2))
         wanted = {
             "lines": lines,
             "pause": draw.choice((0.0, 0.02, 0.08)),
@@ -84,8 +99,18 @@ class Round:
             "exit": code,
             "marker": str(marker),
             "ignore_term": draw.random() < 0.2,
+            "fail_first": fail_first,
         }
-        return Order(task_id, lines, code, marker, json.dumps(wanted))
+        return Order(
+            task_id,
+            lines,
+            code,
+            marker,
+            json.dumps(wanted),
+            max_retries=draw.choice((0, 1, 2)),
+            fail_first=fail_first,
+            needs=f"chaos-{self.seed}-{draw.randrange(number)}" if number and draw.random() < 0.3 else "",
+        )
 
     # --- What happens -------------------------------------------------------------------------------------
 
@@ -110,7 +135,13 @@ class Round:
     def _submit(self) -> None:
         with self.server.connect() as client:
             for order in self._orders:
-                client.start(order.task_id, description=order.description)
+                needs = [order.needs] if order.needs else []
+                client.start(
+                    order.task_id,
+                    description=order.description,
+                    max_retries=order.max_retries,
+                    dependencies=needs,
+                )
 
     def _fault(self, kind: str) -> None:
         self.faults.append(kind)
@@ -173,20 +204,40 @@ class Round:
         return [
             Row(str(found[0]), *found[1:])
             for found in self.query(
-                "SELECT id, task_id, state, outcome, failure_reason, exit_code, supervisor_pid, agent_pid"
-                " FROM tasks_run WHERE task_id LIKE ? ORDER BY created_at",
+                "SELECT id, task_id, number, state, outcome, failure_reason, exit_code, supervisor_pid,"
+                " agent_pid FROM tasks_run WHERE task_id LIKE ? ORDER BY number",
                 f"chaos-{self.seed}-%",
             )
         ]
 
     def _until_finished(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        while open_tasks := self.query(
-            "SELECT id, status FROM tasks_task WHERE id LIKE ? AND status IN ('pending', 'running')",
-            f"chaos-{self.seed}-%",
-        ):
+        while open_tasks := self._unfinished():
             assert time.monotonic() < deadline, f"these did not come to an end: {open_tasks}"
+            self._let_time_pass()
             time.sleep(0.05)
+
+    def _statuses(self) -> dict[str, str]:
+        return dict(self.query("SELECT id, status FROM tasks_task WHERE id LIKE ?", f"chaos-{self.seed}-%"))
+
+    def _unfinished(self) -> list[str]:
+        """The tasks that have not come to their end; one whose needs have failed waits for ever."""
+        statuses = self._statuses()
+        dead: set[str] = set()
+        for order in self._orders:  # a task needs an earlier one
+            needed = statuses.get(order.needs)
+            blocked = order.needs in dead or needed in ("failed", "cancelled")
+            if statuses[order.task_id] == "pending" and blocked:
+                dead.add(order.task_id)
+        return [name for name, status in statuses.items() if status not in FINISHED and name not in dead]
+
+    def _let_time_pass(self) -> None:
+        """Makes every automatic retry due."""
+        later = "not_before > datetime('now', '+1 second')"
+        if self.query(f"SELECT 1 FROM tasks_task WHERE {later}"):
+            path = self.server.data_dir / "db.sqlite3"
+            with closing(sqlite3.connect(path, timeout=30)) as connection, connection:
+                connection.execute(f"UPDATE tasks_task SET not_before = datetime('now') WHERE {later}")
 
     # --- The promises -------------------------------------------------------------------------------------
 
@@ -200,9 +251,23 @@ class Round:
         self._check_subscriber(subscriber)
 
     def _check_task(self, order: Order, runs: list[Row]) -> None:
-        ((status,),) = self.query("SELECT status FROM tasks_task WHERE id = ?", order.task_id)
-        natural = ("completed", "") if order.exit == 0 else ("failed", "agent_error")
-        allowed = {natural}
+        status = self._statuses()[order.task_id]
+        started = [line.split()[1] for line in _lines(order.marker)]
+        assert len(started) == len(set(started)), f"{order.task_id}: an agent was started twice for one run"
+        assert set(started) <= {_dashed(run.id) for run in runs}, f"{order.task_id}: a start without a run"
+        assert [run.number for run in runs] == list(range(1, len(runs) + 1))
+        for run in runs:
+            self._check_run(order, run, started)
+        for run in runs[:-1]:
+            assert (run.outcome, run.reason in MAY_PASS) == ("failed", True), f"it was tried again: {run}"
+        self._check_number_of_runs(order, status, runs)
+        self._check_needs(order, runs)
+
+    def _check_run(self, order: Order, run: Row, started: list[str]) -> None:
+        known = _dashed(run.id) in started
+        natural = order.natural(started.index(_dashed(run.id))) if known else None
+        told = (run.outcome, run.reason if run.outcome == "failed" else "")
+        allowed = {natural[:2]} if natural else set()
         hit = self.hit[order.task_id]
         if "cancel" in hit:
             allowed.add(("cancelled", ""))
@@ -210,16 +275,36 @@ class Round:
             allowed |= {("failed", "agent_crashed"), ("failed", "lost")}
         if "supervisor" in hit:
             allowed.add(("failed", "lost"))
-        started = [line.split()[1] for line in _lines(order.marker)]
-        assert len(started) == len(set(started)), f"{order.task_id}: an agent was started twice for one run"
-        assert set(started) <= {_dashed(run.id) for run in runs}, f"{order.task_id}: a start without a run"
-        assert len(runs) == 1 or (not runs and status == "cancelled"), f"{order.task_id}: {runs}"
-        for run in runs:
-            assert (run.outcome, run.reason if run.outcome == "failed" else "") in allowed, (run, allowed)
-            assert status == run.outcome
-            self._check_lines(order, run, natural=(run.outcome, run.reason) == natural)
+        assert told in allowed, (run, allowed)
+        undisturbed = natural is not None and natural[:2] == told
+        self._check_lines(order, run, complete=undisturbed)
+        if undisturbed and natural is not None:
+            assert run.exit_code == natural[2]
 
-    def _check_lines(self, order: Order, run: Row, *, natural: bool) -> None:
+    def _check_number_of_runs(self, order: Order, status: str, runs: list[Row]) -> None:
+        """It has run as often as it may and had to; who cancels it may come before its first or next run."""
+        if not runs:
+            blocked = order.needs and self._statuses()[order.needs] != "completed"
+            assert status == "cancelled" or (status == "pending" and blocked), (order, status)
+            return
+        last = runs[-1]
+        by_hand = "cancel" in self.hit[order.task_id] and status == "cancelled"
+        assert status == last.outcome or by_hand, (status, runs)
+        tries = order.max_retries + 1
+        assert len(runs) <= tries
+        if status == "failed" and last.reason in MAY_PASS:
+            assert len(runs) == tries, f"{order.task_id} was not tried again: {runs}"
+
+    def _check_needs(self, order: Order, runs: list[Row]) -> None:
+        if order.needs and runs:
+            ((completed, begun),) = self.query(
+                "SELECT needed.completed_at, min(run.created_at) FROM tasks_task needed, tasks_run run"
+                " WHERE needed.id = ? AND needed.status = 'completed' AND run.task_id = ?",
+                *(order.needs, order.task_id),
+            )
+            assert completed <= begun, f"{order.task_id} did not wait for {order.needs}"
+
+    def _check_lines(self, order: Order, run: Row, *, complete: bool) -> None:
         stored = [
             message
             for (message,) in self.query(
@@ -231,9 +316,8 @@ class Round:
         written = [json.loads(line) for line in _whole_lines(spool)]
         texts = [event["part"]["text"] for event in written if event["type"] == "text"]
         assert stored == texts, f"{order.task_id}: the database has other lines than the agent wrote"
-        if natural:
+        if complete:
             assert stored == [f"line {number}" for number in range(order.lines)]
-            assert run.exit_code == order.exit
 
     def _check_processes(self) -> None:
         """Agents and their children wrote down who they are when they began."""
@@ -250,8 +334,11 @@ class Round:
                 order.task_id,
             )
             path = [new for old, new in changes if old != new]
-            assert path in (["pending", "cancelled"], ["pending", "running", path[-1]]), path
-            assert path[-1] in FINISHED
+            steps = [(old, new) for old, new in changes if old != new]
+            assert [old for old, _ in steps] == ["", *path[:-1]], path
+            assert path[-1] == self._statuses()[order.task_id]
+            runs = [row for row in self.rows() if row.task_id == order.task_id]
+            assert path.count("running") == len(runs), path
 
     def _check_subscriber(self, subscriber: Subscriber) -> None:
         tables = {"task_status": "tasks_transition", "log_entries": "monitoring_logentry"}

@@ -4,7 +4,8 @@
 The first line of its prompt is a JSON object: `lines` to say (numbered texts), `pause` seconds after each
 ten, `children` that call setsid() and would live on, `exit` code, `ignore_term`, and `marker`: a file to
 which each start appends a line with the pids of the agent and its children and the run's id, so that starts
-and what is left of them can be counted from outside.
+and what is left of them can be counted from outside. The first `fail_first` starts by the marker end with an
+error of the provider that may pass.
 """
 
 import json
@@ -39,14 +40,21 @@ def main() -> int:
     if orders.get("ignore_term"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     children = [leave_child() for _ in range(orders.get("children", 0))]
+    starts = 0
     if marker := orders.get("marker"):
         with Path(marker).open("a") as file:
             file.write(" ".join(map(str, (os.getpid(), os.environ["OPENCODE_RUN_ID"], *children))) + "\n")
+        starts = len(Path(marker).read_text().splitlines())
     say("step_start")
     for number in range(orders.get("lines", 1)):
         say("text", text=f"line {number}")
         if number % 10 == 9:
             time.sleep(orders.get("pause", 0))
+    if starts <= orders.get("fail_first", 0):
+        data = {"message": "Overloaded", "statusCode": 503, "isRetryable": True}
+        event = {"type": "error", "sessionID": "ses_test", "error": {"name": "APIError", "data": data}}
+        sys.stdout.write(json.dumps(event) + "\n")
+        return 1
     tokens = {"input": 800, "output": 50, "reasoning": 0, "cache": {"read": 200, "write": 0}}
     say("step_finish", reason="stop", tokens=tokens, cost=0.001)
     return int(orders.get("exit", 0))
