@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from tests.chaos.subscriber import Subscriber
+from tests.chaos.subscriber import TABLES, Subscriber
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -341,10 +341,9 @@ class Round:
             assert path.count("running") == len(runs), path
 
     def _check_subscriber(self, subscriber: Subscriber) -> None:
-        tables = {"task_status": "tasks_transition", "log_entries": "monitoring_logentry"}
         stored = {
             channel: [row[0] for row in self.query(f"SELECT id FROM {table} ORDER BY id")]
-            for channel, table in tables.items()
+            for channel, table in TABLES.items()
         }
         heads = {channel: ids[-1] for channel, ids in stored.items() if ids}
         assert subscriber.wait_until(heads, patience=30), "the subscriber did not come up to date"

@@ -11,6 +11,12 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 CHANNELS = ("task_status", "log_entries")
+TABLES = {"task_status": "tasks_transition", "log_entries": "monitoring_logentry"}
+"""Where the updates of a channel are kept; a row's id is its cursor."""
+GOES_ON_WITHIN = 10.0
+"""Seconds after a disaster until work goes on."""
+RESYNCHRONISED_WITHIN = 5.0
+"""Seconds until subscribers have heard what they missed."""
 KINDS = {"task_status_update": "task_status", "log_entry": "log_entries"}
 
 

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.chaos.postgres import Cluster
+from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, TABLES, Subscriber
 from tests.support import agent
 from tests.support.client import Client
 from tests.support.disks import fill, mounted
@@ -119,6 +122,9 @@ def test_works_on_when_the_clock_steps_back_an_hour_and_forward_two(tmp_path: Pa
 def test_loses_nothing_when_postgresql_is_stopped_at_once_under_load(tmp_path: Path) -> None:
     times = 20 if os.environ.get("CHAOS_FULL") else 3
     with Cluster() as cluster, Server(tmp_path, **AGENT, DATABASE_URL=cluster.url) as server:
+        subscriber = Subscriber(server.url)
+        subscriber.start()
+        until("no subscription", lambda: subscriber.began)
         names = [f"task-{number}" for number in range(6 * times)]
         with server.connect() as client:
             for number in range(times):
@@ -128,12 +134,40 @@ def test_loses_nothing_when_postgresql_is_stopped_at_once_under_load(tmp_path: P
                 error = client.start("nobody")
                 assert error["code"] == "DATABASE_ERROR", error
                 cluster.start()
+                began = time.monotonic()
+                after = f"after-{number}"
+                submit(client, after, description='{"lines": 1}', priority="high")
+                heads = {channel: ids[-1] for channel, ids in cursors(cluster).items() if ids}
+                assert subscriber.wait_until(heads, patience=RESYNCHRONISED_WITHIN)
+                until("work does not go on", partial(is_completed, client, after))
+                assert time.monotonic() - began < GOES_ON_WITHIN
             client.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
             for name in names:
                 client.rewind()
                 task = client.until_status(name, *FINISHED, patience=120)
                 assert (task["status"], len(task["runs"])) == ("completed", 1), task
                 assert said(client, name) == [f"line {number}" for number in range(100)]
+        there = cursors(cluster)
+        assert subscriber.wait_until({name: ids[-1] for name, ids in there.items()}, patience=30)
+        subscriber.stop()
+        subscriber.join(10)
+        for channel, ids in there.items():
+            assert subscriber.heard[channel] == [
+                number for number in ids if number > subscriber.began[channel]
+            ]
+
+
+def is_completed(client: Client, task_id: str) -> bool:
+    return bool(client.task(task_id)["status"] == "completed")
+
+
+def cursors(cluster: Cluster) -> dict[str, list[int]]:
+    """What there was to hear, by channel."""
+    with psycopg.connect(cluster.url) as connection:
+        return {
+            channel: [row[0] for row in connection.execute(f"SELECT id FROM {table} ORDER BY id")]
+            for channel, table in TABLES.items()
+        }
 
 
 @pytest.mark.slow
@@ -164,11 +198,11 @@ def test_works_on_after_its_database_was_read_only_and_then_away_for_long(tmp_pa
             assert said(client, "steady") == [f"line {number}" for number in range(lines)]
 
 
-def submit(client: Client, name: str) -> None:
+def submit(client: Client, name: str, **task: Any) -> None:
     """Until the server has it, as a client does that was told of an error or of nothing."""
 
     def known() -> bool:
-        reply = client.start(name, description=json.dumps({"lines": 100, "pause": 0.05}))
+        reply = client.start(name, **{"description": json.dumps({"lines": 100, "pause": 0.05}), **task})
         return reply["type"] == "task_started" or bool(reply["code"] == "TASK_ALREADY_EXISTS")
 
     until(f"{name} was not taken", known)

@@ -19,7 +19,7 @@ import pytest
 import redis
 from websockets.sync.client import connect
 
-from tests.chaos.subscriber import Subscriber
+from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, TABLES, Subscriber
 from tests.support import agent
 from tests.support.server import ROOT, Server
 from tests.support.waiting import eventually
@@ -78,6 +78,7 @@ def test_adopts_fifty_runs_after_its_worker_was_killed(tmp_path: Path) -> None:
                     server, "SELECT task_id, stdout_offset, state FROM tasks_run"
                 )
             ),
+            patience=GOES_ON_WITHIN,
         )
         until("they did not end", lambda: unfinished(server) == 0)
         for number in range(runs):
@@ -130,20 +131,33 @@ def test_loses_nothing_when_the_broker_is_killed_and_flushed(tmp_path: Path) -> 
             else:
                 with redis.Redis(unix_socket_path=str(server.data_dir / "valkey.sock")) as broker:
                     broker.flushall()
+            after = f"after-{tasks}"
+            with server.connect() as client:
+                client.start(after, description="{}", priority="high")
+            until("work does not go on", partial(is_completed, server, after), patience=GOES_ON_WITHIN)
+            heads = {name: rows[-1] for name, rows in cursors(server).items()}
+            assert subscriber.wait_until(heads, patience=RESYNCHRONISED_WITHIN), disaster
         until("they did not end", lambda: unfinished(server) == 0)
         for number in range(tasks):
             assert said(server, f"task-{number}") == [f"line {line}" for line in range(100)]
-        ids = {
-            "task_status": [row[0] for row in query(server, "SELECT id FROM tasks_transition ORDER BY id")],
-            "log_entries": [
-                row[0] for row in query(server, "SELECT id FROM monitoring_logentry ORDER BY id")
-            ],
-        }
+        ids = cursors(server)
         assert subscriber.wait_until({name: rows[-1] for name, rows in ids.items()}, patience=30)
         subscriber.stop()
         subscriber.join(10)
         for name, rows in ids.items():
             assert subscriber.heard[name] == [row for row in rows if row > subscriber.began[name]]
+
+
+def is_completed(server: Server, task_id: str) -> bool:
+    return query(server, "SELECT status FROM tasks_task WHERE id = ?", task_id) == [("completed",)]
+
+
+def cursors(server: Server) -> dict[str, list[int]]:
+    """What there was to hear, by channel."""
+    return {
+        channel: [row[0] for row in query(server, f"SELECT id FROM {table} ORDER BY id")]
+        for channel, table in TABLES.items()
+    }
 
 
 def test_takes_eight_writing_processes_on_sqlite(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def main() -> int:
         say("text", text=f"line {number}")
         if number % 10 == 9:
             time.sleep(orders.get("pause", 0))
-    if starts <= orders.get("fail_first", 0):
+    if 0 < starts <= orders.get("fail_first", 0):
         data = {"message": "Overloaded", "statusCode": 503, "isRetryable": True}
         event = {"type": "error", "sessionID": "ses_test", "error": {"name": "APIError", "data": data}}
         sys.stdout.write(json.dumps(event) + "\n")

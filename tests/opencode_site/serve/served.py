@@ -76,10 +76,10 @@ class Serve:
         self.process.send_signal(signal.SIGINT)
         return self.ended()
 
-    def http_status(self) -> int:
+    def http_status(self, path: str = "/admin/login/") -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
-            connection.request("GET", "/admin/login/")
+            connection.request("GET", path)
             return connection.getresponse().status
 
     def manage(self, *arguments: str) -> str:

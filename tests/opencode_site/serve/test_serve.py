@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +19,9 @@ import pytest
 from tests.opencode_site.serve.served import PATIENCE, Serve, gone
 from tests.support import agent
 from tests.support.waiting import eventually
+
+BACK_WITHIN = 5.0
+"""Seconds in which whatever was killed works again."""
 
 pytestmark = pytest.mark.slow
 
@@ -143,12 +149,25 @@ def test_takes_the_admin_password_from_the_environment_and_never_shows_it(serve:
         assert not environment.exists() or secret.encode() not in environment.read_bytes()
 
 
+def worker_that_reports(server: Serve) -> int:
+    path = server.data_dir / "db.sqlite3"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
+        ((pid,),) = connection.execute("SELECT pid FROM tasks_host").fetchall()
+    return int(pid)
+
+
+@pytest.mark.alone
 @pytest.mark.parametrize("name", ["web", "worker", "valkey"])
 def test_starts_a_process_again_that_was_killed(serve: Start, name: str) -> None:
-    server = serve().until_ready()
+    server = serve(OPENCODE_SAMPLE_INTERVAL="1").until_ready()
+    eventually("the first sample is taken", lambda: server.http_status("/readyz") == 200)
     pid, known = server.children[name]
     os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
     eventually(f"there is another {name}", lambda: server.children.get(name, (pid, known))[1] != known)
+    eventually("all is ready again", lambda: server.http_status("/readyz") == 200)
+    eventually("the worker reports", lambda: worker_that_reports(server) == server.children["worker"][0])
+    assert time.monotonic() - began < BACK_WITHIN
     assert f"{name} was ended by SIGKILL; it is started again in 0.2 s" in server.output
     assert server.status["children"][name]["restarts"] == 1
     assert server.http_status() == 200
