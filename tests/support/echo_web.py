@@ -1,4 +1,7 @@
-"""Our server before an application that sends every message back: for tests of WebSocket itself."""
+"""Our server before an application that sends every message back: for tests of WebSocket itself.
+
+Called with the port, and with a limit of bytes for a message where that of the product is not wanted.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import django
 
 django.setup()
 
-from opencode_site.ws.endpoint import Endpoint  # noqa: E402 - only after the set-up
-from opencode_site.ws.transport import WebServer  # noqa: E402
+from opencode_site.ws import transport  # noqa: E402 - only after the set-up
+from opencode_site.ws.endpoint import Endpoint  # noqa: E402
 
 
 async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -27,7 +30,8 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    server = WebServer(
+    transport.MAX_MESSAGE_BYTES = int(sys.argv[2]) if sys.argv[2:] else transport.MAX_MESSAGE_BYTES
+    server = transport.WebServer(
         echo,
         websockets=Endpoint(),
         endpoints=[f"tcp:{sys.argv[1]}:interface=127.0.0.1"],
