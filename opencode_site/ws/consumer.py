@@ -46,8 +46,6 @@ Send = Callable[[ASGIMessage], Awaitable[None]]
 Handler = Callable[[Connection, Any], Awaitable[Reply | None]]
 
 GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
-FAIR_SHARE = 16
-"""Messages in a row after which everybody else gets a turn."""
 PATIENT_ERRORS = 100
 """Messages over the limit that are answered at once; a client that goes on gets one answer per `SLOW`."""
 SLOW = 0.05
@@ -118,16 +116,12 @@ class Consumer:
                 await self._connections.leave()
 
     async def _serve(self, receive: Receive) -> None:
-        turn = 0
         try:
             while (message := await receive())["type"] == "websocket.receive":
                 if self._parting:
                     continue
                 self._idle.clear()
                 await self._receive(message)
-                turn += 1
-                if turn % FAIR_SHARE == 0:
-                    await asyncio.sleep(0)
                 self._idle.set()
         finally:
             for farewell in self._parting:
@@ -232,14 +226,21 @@ class Consumer:
         try:
             async with asyncio.timeout(patience):
                 await self._connection.finish_replies()
-                # Whatever has been received is answered: only in `receive` nothing is left to do.
-                while not self._idle.is_set():
-                    await self._idle.wait()
+                await self._until_idle()
                 await self._outbox.flush()
         except TimeoutError:
             pass
         if not self._parting:
             self._part(None, code=GOING_AWAY, reason="the server is restarting")
+
+    async def _until_idle(self) -> None:
+        """Returns when whatever has been received is answered: only in `receive` nothing is left to do."""
+        idle = 0
+        # Between two of several messages `receive` lets the loop make a turn; then the next one is there.
+        while idle < 2:
+            await self._idle.wait()
+            await asyncio.sleep(0)
+            idle = idle + 1 if self._idle.is_set() else 0
 
 
 def decode(text: str | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """A larger frame or message closes the connection with 1009."""
 INBOX_MESSAGES, INBOX_BYTES = 64, 256 * 1024
 """What may wait for the application; beyond it the socket is not read until half of it is left."""
+READ_BYTES = 16 * 1024
+"""Read of one client before others are looked at (Twisted's own is four times that)."""
 STALLED_AFTER, STALLED_BELOW = 8.0, 64 * 1024
 """A client that has taken fewer bytes in so many seconds, while there is something for it, is cut."""
 SEND_BUFFER = 256 * 1024
@@ -63,9 +65,10 @@ class Flow:
         self._drained: asyncio.Future[None] | None = None
         self._behind = self._reading_paused = False
         self._taken, self._since = 0, 0.0
-        self._bound_send_buffer()
+        self._bound_buffers()
 
-    def _bound_send_buffer(self) -> None:
+    def _bound_buffers(self) -> None:
+        self._socket.bufferSize = READ_BYTES
         self._socket.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
     # From the client
@@ -81,7 +84,9 @@ class Flow:
             self._arrived.set_result(None)
 
     async def receive(self) -> Message:
-        """The application's `receive`."""
+        """The application's `receive`. Between several messages of one client everybody else has a turn."""
+        if self._inbox:
+            await asyncio.sleep(0)
         while not self._inbox:
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived

@@ -15,12 +15,13 @@ from pathlib import Path
 from rich.console import Console
 
 import tests.isolation  # first: nothing may meet the developer's own installation
-from tests.benchmarks import footprint, messages, output, queueing
+from tests.benchmarks import footprint, hostile, messages, output, queueing
 from tests.benchmarks.report import Result, show, write
 
 ROWS: dict[str, Callable[[], Iterator[Result]]] = {
     "ping": messages.ping,
     "fanout": messages.fanout,
+    "hostile": hostile.hostile,
     "start_task": queueing.start_task,
     "agent_start": queueing.agent_start,
     "log_latency": output.log_latency,

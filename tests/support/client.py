@@ -30,8 +30,9 @@ class Client:
     def __init__(self, url: str, **options: Any) -> None:
         self._open = ExitStack()
         self._socket: ClientConnection = self._open.enter_context(
-            # Without pings of its own: the server pings, and Hypothesis forbids the `random` behind them.
-            connect(url, open_timeout=10, max_size=None, ping_interval=None, **options)
+            # Without pings of its own: the server pings, and Hypothesis forbids the `random` behind them. It
+            # reads on while its test waits for a turn; else the server would rightly take it for a slow one.
+            connect(url, open_timeout=10, max_size=None, max_queue=None, ping_interval=None, **options)
         )
         self.received: list[Message] = []
         self._seen = 0
