@@ -67,16 +67,17 @@ def starts(marker: Path) -> int:
     return len(marker.read_text().splitlines())
 
 
-def test_goes_on_and_stores_every_line_once_when_worker_and_web_are_killed(
-    server: Server, tmp_path: Path
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_goes_on_and_stores_every_line_once_when_worker_and_web_are_ended(
+    server: Server, tmp_path: Path, signum: signal.Signals
 ) -> None:
     marker = tmp_path / "starts"
     with server.connect() as client:
         subscribe(client)
         client.start("survivor", description=orders(lines=LINES, pause=0.05, marker=str(marker)))
         client.until_status("survivor", "running")
-        server.kill_child("worker")
-        server.kill_child("web")
+        server.kill_child("worker", signum)
+        server.kill_child("web", signum)
     with server.connect() as client:
         subscribe(client)
         task = client.until_status("survivor", "completed", "failed", "cancelled")

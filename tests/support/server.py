@@ -108,11 +108,12 @@ class Server:
         pid: int = status["children"][name]["pid"]
         return pid
 
-    def kill_child(self, name: str) -> None:
-        """SIGKILL to a child of serve, by the pid that serve wrote down, after a look at its parent."""
+    def kill_child(self, name: str, signum: signal.Signals = signal.SIGKILL) -> None:
+        """Ends a child of serve, by the pid that serve wrote down, after a look at its parent; returns when
+        there is another one."""
         pid = self.child(name)
         assert psutil.Process(pid).ppid() == self.process.pid
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signum)
         deadline = time.monotonic() + 30
         while self.child(name) == pid:
             assert time.monotonic() < deadline, f"{name} was not restarted"
