@@ -119,6 +119,20 @@ class Upkeep(models.Model):
         return "upkeep"
 
 
+class Total(models.Model):
+    """A number that only grows, whatever is deleted. Added to by `monitoring.totals`."""
+
+    name = models.CharField(max_length=64)
+    labels = models.CharField(max_length=255, blank=True, help_text="Values, with tabs between.")
+    value = models.FloatField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["name", "labels"], name="total_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.labels}: {self.value:g}"
+
+
 class RequestPeriod(models.Model):
     """What one web process answered to one type of message in one period."""
 

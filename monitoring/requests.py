@@ -29,6 +29,11 @@ class Count:
     bytes: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
+    def add(self, other: Count) -> None:
+        self.times.merge(other.times)
+        self.bytes += other.bytes
+        self.errors.update(other.errors)
+
 
 class Recorder:
     """Counts this process's answers; cheap enough for every one of them (no database, no lock held long)."""
@@ -37,6 +42,8 @@ class Recorder:
         self._process = uuid.uuid4()
         self._lock = threading.Lock()
         self._periods: dict[tuple[datetime, str], Count] = {}
+        self._past: dict[str, Count] = {}
+        """By message type, what was counted in periods that are over."""
 
     def observe(self, kind: str, *, milliseconds: float, size: int, error: str = "") -> None:
         """One message was answered: `size` is the bytes of request and reply, `error` its code."""
@@ -64,15 +71,25 @@ class Recorder:
             )
         with self._lock:
             for key in done:
-                del self._periods[key]
+                past = self._past.setdefault(key[1], Count())
+                past.add(self._periods.pop(key))
         return len(rows)
+
+    def so_far(self) -> dict[str, Count]:
+        """By message type, everything that this process has answered since it began."""
+        with self._lock:
+            counts = [*self._past.items(), *((kind, count) for (_, kind), count in self._periods.items())]
+            found: dict[str, Count] = {}
+            for kind, count in counts:
+                found.setdefault(kind, Count()).add(count)
+        return found
 
     def _row(self, start: datetime, kind: str, count: Count) -> RequestPeriod:
         return _as_row(self._process, kind, start, LEVELS[0][0], count)
 
 
 RECORDER = Recorder()
-observe, flush = RECORDER.observe, RECORDER.flush
+observe, flush, so_far = RECORDER.observe, RECORDER.flush, RECORDER.so_far
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from django.urls import path
 
 from opencode_site.access.views import Login
 from opencode_site.dashboard import dashboard
+from opencode_site.metrics import metrics
 from opencode_site.reference import asyncapi, reference
 
 urlpatterns = [
@@ -15,6 +16,7 @@ urlpatterns = [
     path("login/", Login.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("docs/", reference, name="reference"),
+    path("metrics", metrics, name="metrics"),
     path("asyncapi.json", asyncapi, name="asyncapi"),
     path("admin/", admin.site.urls),
 ]

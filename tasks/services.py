@@ -25,7 +25,7 @@ from monitoring.models import Level, LogEntry
 from monitoring.publish import publish
 from processes.models import Kill, KillOutcome
 from processes.services import kill
-from tasks import inventory
+from tasks import accounts, inventory
 from tasks.agents import AGENTS
 from tasks.agents.base import Exit, LogLine, Report, Verdict
 from tasks.errors import InvalidField, LostRace, SpoolNotWritable, TaskAlreadyExists, TaskNotFound
@@ -315,9 +315,12 @@ def claim(host: str, slots: int) -> list[Run]:
         free = slots - Run.objects.filter(host=host).exclude(state=RunState.ENDED).count()
         if free <= 0:
             return []
-        runs = [run for task in ready_tasks()[:free] if (run := _claim_one(task, host)) is not None]
+        ready = list(ready_tasks()[:free])
+        since = accounts.ready_since(ready)
+        runs = [run for task in ready if (run := _claim_one(task, host)) is not None]
         for run in runs:
             _record_transition(run.task, old=Status.PENDING, new=Status.RUNNING, run=run)
+        accounts.count_claims(runs, since)
         return runs
 
 
@@ -463,6 +466,7 @@ def finish(
             asked = timedelta(seconds=verdict.retry_after or 0)
             _back_to_pending(task, not_before=now + max(retry_delay(current.number), asked))
         wake_hosts()
+        accounts.count_end(current, outcome, reason, now)
     return task
 
 

@@ -25,6 +25,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from opencode_site.metrics import CONNECTIONS
 from opencode_site.ws.errors import Code, ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -180,10 +181,12 @@ class ConnectionLimit:
             if self._limit.amount and not await self._report(self._own + 1, self._limit.amount):
                 raise RateLimited(self._limit, retry_after=RETRY_CONNECTION_SECONDS, window=0)
             self._own += 1
+            CONNECTIONS.inc()
 
     async def leave(self) -> None:
         """Counts a connection out. Cut short it is still counted: other processes hear with the next beat."""
         self._own -= 1
+        CONNECTIONS.dec()
         await self.beat()
 
     async def beat(self) -> None:

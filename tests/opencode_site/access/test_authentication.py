@@ -18,7 +18,7 @@ from tests.opencode_site.access.conftest import get, handshake
 from tests.support.client import Client, Message
 from tests.support.stack import Stack
 
-PAGES = ("/", "/docs/", "/asyncapi.json")
+PAGES = ("/", "/docs/", "/asyncapi.json", "/metrics")
 CHANGING = {"start_task", "cancel_task", "retry_task"}
 
 
