@@ -1,4 +1,5 @@
 import gc
+import logging
 
 from django.apps import AppConfig
 
@@ -7,6 +8,8 @@ class OpencodeSiteConfig(AppConfig):
     name = "opencode_site"
 
     def ready(self) -> None:
-        """Everything is loaded: from here on garbage is collected, and what is there now is passed over."""
+        """Everything is loaded: from here on garbage is collected, but for what is there now."""
+        # What Python and libraries warn of belongs into the log, in its form.
+        logging.captureWarnings(True)
         gc.freeze()
         gc.enable()

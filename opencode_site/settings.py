@@ -380,17 +380,28 @@ LOG_LEVEL = read.choice(
     among=("DEBUG", "INFO", "WARNING", "ERROR"),
     about="Least level of the server's own log.",
 )
+LOG_FORMAT = read.choice(
+    "OPENCODE_LOG_FORMAT",
+    default="line",
+    among=("line", "json"),
+    about="Lines of the server's own log: for people, or an object each for programs.",
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
             "()": "opencode_site.masked_log.MaskedFormatter",
-            "format": "{asctime} {levelname} {name}: {message}",
+            "format": "{asctime} {levelname} {name}: {message}{about}",
             "style": "{",
-        }
+            "defaults": {"about": ""},
+        },
+        "json": {"()": "opencode_site.masked_log.MaskedJsonFormatter"},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"about": {"()": "monitoring.about.AboutFilter"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT, "filters": ["about"]}
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         # django.server and django.request would each print a line per HTTP request.

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from monitoring import upkeep
+from monitoring.about import about
 from monitoring.logbook import LOG_STREAM
 from monitoring.models import LogEntry
 from monitoring.sampling import SAMPLE_STREAM
@@ -83,6 +84,7 @@ def _delete(task_id: str) -> bool:
     try:
         services.delete(task_id)
     except TaskError as error:
-        logger.info("task %s is kept: %s", task_id, error.message)
+        with about(task_id):
+            logger.info("the task is kept: %s", error.message)
         return False
     return True

@@ -18,6 +18,7 @@ from django.conf import settings
 from pydantic import ValidationError
 
 from monitoring import requests
+from monitoring.about import about
 from opencode_site import __version__
 from opencode_site.access.scopes import Principal
 from opencode_site.ws.connection import Connection
@@ -295,7 +296,9 @@ def _as_protocol_error(request: Request, error: Exception) -> ProtocolError:
         return error
     if isinstance(error, TaskError):
         return from_task_error(error)
-    return unexpected(request.type, error)
+    named = getattr(request, "task_id", None) or getattr(getattr(request, "task", None), "id", None)
+    with about(named or ""):
+        return unexpected(request.type, error)
 
 
 def _bytes(text: str) -> int:

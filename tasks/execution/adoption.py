@@ -63,9 +63,9 @@ def _end_orphans(followed: Followed) -> None:
         orphans = supervisor.descendants_by_marker(str(run.pk), supervisor=keeper.get("identity"))
         if not orphans:
             return
-        logger.warning("run %s has lost its supervisor: ending %d orphans", run.pk, len(orphans))
+        logger.warning("the run has lost its supervisor: ending %d orphans", len(orphans))
         supervisor.end_processes(orphans, settings.KILL_GRACE)
-    logger.error("run %s: some orphans could not be ended", run.pk)
+    logger.error("some orphans of the run could not be ended")
 
 
 def _relaunch(followed: Followed) -> bool:
@@ -76,7 +76,7 @@ def _relaunch(followed: Followed) -> bool:
         _end_orphans(followed)
         services.lose(run, f"The spool directory of the run is gone from {run.host}.")
         return False
-    logger.warning("the launch of run %s was interrupted: launching it again", run.pk)
+    logger.warning("the launch of the run was interrupted: launching it again")
     launch(run)
     return True
 

@@ -180,7 +180,7 @@ class Followed:
     def _stop(self, reason: StopReason, why: str) -> None:
         order = supervisor.read_json(self.directory / supervisor.STOP)
         if order is None:
-            logger.warning("run %s of task %s is ended: %s", self.run.pk, self.run.task_id, why)
+            logger.warning("the run is ended: %s", why)
         supervisor.request_stop(self.directory, reason=order["reason"] if order else reason.value)
 
     def _with_launch_error(self, record: dict[str, object]) -> Report:

@@ -19,6 +19,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from django.utils import timezone
 from watchfiles import watch
 
+from monitoring.about import about
 from tasks import services
 from tasks.execution.adoption import carry_out_stop, end_disowned, remove_left_spool, still_in_flight
 from tasks.execution.follower import Followed, follow_once
@@ -108,7 +109,7 @@ class HostUpkeep(threading.Thread):
         if everything:
             self._upkeep()
         for run_id, followed in list(self._followed.items()):
-            with self._sparing_others(run_id):
+            with about(followed.run.task_id, run_id), self._sparing_others(run_id):
                 current = follow_once(followed)
                 if current is None:
                     del self._followed[run_id]
@@ -124,7 +125,7 @@ class HostUpkeep(threading.Thread):
         except (OperationalError, InterfaceError):
             raise  # the database is away, for all of them
         except Exception:
-            logger.exception("run %s could not be looked after; it is tried again", run_id)
+            logger.exception("the run could not be looked after; it is tried again")
             self._followed.pop(run_id, None)
 
     def _upkeep(self) -> None:
@@ -149,7 +150,7 @@ class HostUpkeep(threading.Thread):
         for run_id in self._followed.keys() - in_flight.keys():
             del self._followed[run_id]
         for run_id, run in in_flight.items():
-            with self._sparing_others(run_id):
+            with about(run.task_id, run_id), self._sparing_others(run_id):
                 followed = self._followed.get(run_id) or Followed(run)
                 if run.stop_reason:
                     carry_out_stop(run)

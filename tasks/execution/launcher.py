@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 
+from monitoring.about import about
 from tasks import services
 from tasks.agents import AGENTS
 from tasks.agents.base import Job
@@ -63,14 +64,15 @@ def launch(run: Run) -> None:
     May be called again for a run whose launch was interrupted: the supervisor's lock and its `started` marker
     let an agent be started once.
     """
-    try:
-        _spawn(_prepare(run))
-    except CannotLaunch as problem:
-        logger.warning("run %s of task %s was not started: %s", run.pk, run.task_id, problem.detail)
+    with about(run.task_id, run.pk):
         try:
-            services.refuse(run, problem.reason, problem.detail)
-        except LostRace:
-            logger.info("run %s had ended already", run.pk)
+            _spawn(_prepare(run))
+        except CannotLaunch as problem:
+            logger.warning("the run was not started: %s", problem.detail)
+            try:
+                services.refuse(run, problem.reason, problem.detail)
+            except LostRace:
+                logger.info("the run had ended already")
 
 
 def agents_found() -> dict[str, str | None]:
