@@ -1,6 +1,7 @@
 # make serve   set up and run everything       (make serve ARGS="--verbose --port 9000")
 # make test    set up, lint and run all tests  (make test ARGS="-k websocket -x"; REQUIRE_ALL=1: a skip is a failure)
 # make chaos   the promises about crashes, with all their numbers   (make chaos ROUNDS=1 SEED=42 repeats a round)
+# make docs    writes what is generated: docs/configuration.md and .env.example
 # make bench   measures everything against its targets   (make bench ARGS="--only ping,fanout")
 # Needs Python 3.11 or newer with pip and venv. Nothing is downloaded again until a lock file changes.
 
@@ -15,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 	--no-header --no-emit-index-url --no-annotate --no-config
 
 .DEFAULT_GOAL := serve
-.PHONY: serve test chaos bench lint format install install-dev lock upgrade clean
+.PHONY: serve test chaos docs bench lint format install install-dev lock upgrade clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/base.stamp
@@ -30,6 +31,9 @@ ROUNDS ?= 200
 chaos: $(VENV)/dev.stamp
 	@CHAOS_FULL=1 CHAOS_ROUNDS=$(ROUNDS) CHAOS_SEED=$(SEED) $(BIN)/python -m pytest -p no:randomly \
 		$(if $(SEED),tests/chaos/test_rounds.py,tests/chaos) $(ARGS)
+
+docs: $(VENV)/base.stamp
+	@OPENCODE_ENV_FILE=/dev/null $(LINT) $(BIN)/python -m opencode_site.configuration
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
