@@ -66,9 +66,9 @@ INTRODUCTION = """# Settings
 <!-- Written by `make docs` from the settings themselves. -->
 
 All are read from the environment, or from a file `.env` in the project's directory, over which the
-environment has precedence; [.env.example](../.env.example) is one to begin with. A value that cannot be taken
-is refused at the start, with what was expected. How long things are kept, and what must be free on the disk, is
-changed while the server runs, on the admin's page "Upkeep".
+environment has precedence; [.env.example](../.env.example) is one to begin with. A value that cannot be
+taken is refused at the start, with what was expected. How long things are kept, and what must be free on
+the disk, is changed while the server runs, on the admin's page "Upkeep".
 """
 
 

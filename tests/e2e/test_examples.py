@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -72,3 +74,36 @@ def test_shows_what_the_server_refuses(server: Server, language: str) -> None:
     done = run(server, *command, "x" * 100_001)
     assert done.returncode == 2
     assert done.stderr.startswith("INVALID_FIELD_VALUE: Invalid description value")
+
+
+def snippet(language: str, server: Server) -> str:
+    """The README's code in this language, for the port of a test's server."""
+    found: list[str] = re.findall(
+        rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(found) == 1
+    assert "localhost:8080" in found[0]
+    return found[0].replace("localhost:8080", f"127.0.0.1:{server.port}")
+
+
+def test_the_readmes_python_follows_a_task_to_its_end(server: Server) -> None:
+    # Our test agent takes a JSON object for its orders.
+    code = snippet("python", server).replace("Write hello into hello.txt", "{}")
+    done = run(server, sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    messages = [ast.literal_eval(line) for line in done.stdout.splitlines()]
+    assert {"connection_established", "subscription_confirmed", "task_started"} <= {
+        one["type"] for one in messages
+    }
+    assert (messages[-1]["task_id"], messages[-1]["new_status"]) == ("hello-1", "completed")
+
+
+def test_the_readmes_javascript_lists_tasks(server: Server) -> None:
+    command = [*javascript()[:-1], "--input-type=module", "--eval", snippet("js", server)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            # It stays connected, as a page would; whatever comes is shown.
+            assert any("type: 'task_list'" in line for line in process.stdout)
+        finally:
+            process.kill()
