@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from textwrap import wrap
 
@@ -90,7 +89,7 @@ def markdown(described: Mapping[str, Described]) -> str:
         for name, one in variables.items():
             default = PLAIN.get(name, one.default)
             shown = f"`{default}`" if default else UNSET.get(name, "empty")
-            lines.append(f"| `{name}` | {shown} | {one.expected} | {_cell(one.about)} |")
+            lines.append(f"| `{name}` | {shown} | {one.expected} | {one.about} |")
     return "\n".join(lines) + "\n"
 
 
@@ -107,10 +106,6 @@ def example(described: Mapping[str, Described]) -> str:
             about = [f"# {line}" for line in wrap(text, WIDTH - 2)]
             lines += ["", *about, f"# {name}={PLAIN.get(name, one.default)}"]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return re.sub(r"(?<!`)\|", r"\\|", text)
 
 
 def main() -> None:
