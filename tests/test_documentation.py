@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from tasks.failures import FailureReason, explain
 from tests.support.server import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -54,3 +55,25 @@ def test_every_command_is_one(page: str, line: str) -> None:
 
 def test_the_commands_were_found() -> None:
     assert len(COMMANDS) >= 10
+
+
+def test_troubleshooting_quotes_what_the_server_says() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    paths = [
+        *ROOT.glob("tasks/**/*.py"),
+        *ROOT.glob("opencode_site/**/*.py"),
+        *ROOT.glob("opencode_site/**/*.js"),
+    ]
+    source = "\n".join(path.read_text() for path in paths)
+    # Literals over several lines are one text.
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    quotes = re.findall(r"^> (.+)$", page, re.MULTILINE)
+    assert len(quotes) >= 10
+    said = [part.strip(" '") for quote in quotes for part in quote.split("…") if part.strip(" '.:;")]
+    assert [part for part in said if part not in source] == []
+
+
+def test_troubleshooting_has_every_reason_with_its_advice() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, re.MULTILINE))
+    assert {reason.value: explain(reason) for reason in FailureReason}.items() <= rows.items()
