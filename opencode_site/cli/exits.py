@@ -36,7 +36,7 @@ MEANINGS = {
     ExitCode.CANCELLED: "the task was cancelled",
     ExitCode.NOT_FOUND: "no task has this id",
     ExitCode.DATABASE: "the database is missing, out of date or away",
-    ExitCode.REFUSED: "refused: the task's status does not allow it, or its id is taken",
+    ExitCode.REFUSED: "refused as things are: a status, an id or a file that is taken, a server that runs",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C; tasks and agents go on",
     ExitCode.BROKEN_PIPE: "whoever read the output has closed it",
 }

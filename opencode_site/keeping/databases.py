@@ -1,0 +1,103 @@
+"""The database as a file, and a file as the database: SQLite by its own copy, PostgreSQL by its own tools."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+
+class CannotKeep(Exception):
+    """A backup cannot be made or restored; the message says why and what to do."""
+
+
+def engine() -> str:
+    """`sqlite` or `postgresql`."""
+    return connection.vendor
+
+
+def dump(target: Path) -> None:
+    """Writes the database as it is at one moment, whoever works with it meanwhile. Raises `CannotKeep`."""
+    if engine() == "sqlite":
+        source = Path(connection.settings_dict["NAME"])
+        if not source.exists():
+            raise CannotKeep(f"there is no database at {source}; see OPENCODE_DATA_DIR")
+        with closing(_open(source)) as old, closing(sqlite3.connect(target)) as new:
+            old.backup(new)
+    else:
+        _run("pg_dump", "--format=custom", "--no-owner", f"--file={target}")
+
+
+def problem_of(dumped: Path) -> str:
+    """What is wrong with a dump; empty when it is whole."""
+    if engine() == "sqlite":
+        try:
+            with closing(_open(dumped)) as database:
+                ((found,),) = database.execute("PRAGMA integrity_check(1)").fetchall()
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return "" if found == "ok" else str(found)
+    return ""
+
+
+def exists() -> bool:
+    """Whether there is a database that a restore would replace."""
+    if engine() == "sqlite":
+        path = Path(connection.settings_dict["NAME"])
+        # The settings make an empty file, so that it is private from the beginning.
+        return path.exists() and path.stat().st_size > 0
+    return "tasks_task" in connection.introspection.table_names()
+
+
+def load(dumped: Path, aside: Path) -> None:
+    """Makes the dump the database. What was there goes `aside`; PostgreSQL drops it. Raises `CannotKeep`."""
+    if engine() == "sqlite":
+        connection.close()
+        name = Path(connection.settings_dict["NAME"])
+        for old in (name, *(Path(f"{name}{suffix}") for suffix in ("-wal", "-shm"))):
+            if old.exists() and old.stat().st_size:
+                old.rename(aside / old.name)
+        dumped.chmod(0o600)
+        dumped.rename(name)
+        return
+    wanted = ("--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error")
+    _run("pg_restore", *wanted, f"--dbname={connection.settings_dict['NAME']}", str(dumped))
+    connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
+
+
+def _run(program: str, *arguments: str) -> None:
+    try:
+        done = subprocess.run(
+            [program, *arguments], env=dict(_environment()), capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise CannotKeep(
+            f"{program} was not found: install PostgreSQL's client programs, of the server's version or newer"
+        ) from error
+    if done.returncode != 0:
+        raise CannotKeep(f"{program} failed: {' '.join(done.stderr.split())[-500:]}")
+
+
+def _environment() -> Iterator[tuple[str, str]]:
+    """Where the database is. Not in the arguments, which everybody on the machine may read."""
+    yield from os.environ.items()
+    known: dict[str, Any] = connection.settings_dict
+    for name, key in (
+        ("PGHOST", "HOST"),
+        ("PGPORT", "PORT"),
+        ("PGUSER", "USER"),
+        ("PGPASSWORD", "PASSWORD"),
+        ("PGDATABASE", "NAME"),
+    ):
+        if known.get(key):
+            yield name, str(known[key])
