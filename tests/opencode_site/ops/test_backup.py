@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import tarfile
@@ -23,6 +24,7 @@ from tests.support.server import Server
 
 AGENT = {"OPENCODE_BIN": str(Path(agent.__file__)), "OPENCODE_KILL_GRACE": "1"}
 REFUSED, BAD_INPUT = 6, 2
+RUN = "f47ac10b-58cc-4372-a567-0e02b2c3d479"
 
 
 def said(client: Client, task_id: str) -> list[str]:
@@ -35,19 +37,33 @@ def installed(directory: Path) -> Installation:
     return Installation(directory, {})
 
 
-@pytest.fixture
-def backup(tmp_path: Path) -> Path:
-    """Of an installation with one finished run in its spool."""
-    installation = installed(tmp_path / "old")
-    run = tmp_path / "old" / "runs" / "f47ac10b-58cc-4372-a567-0e02b2c3d479"
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """With a task, and a run's directory in its spool."""
+    directory = tmp_path_factory.mktemp("old") / "var"
+    installation = installed(directory)
+    run = directory / "runs" / RUN
     run.mkdir(parents=True, mode=0o700)
     (run / "stdout").write_text("said\n")
     (run / "stdout").chmod(0o600)
-    (tmp_path / "old" / "secret_key").write_text("k" * 50)
-    file = tmp_path / "backup.tar"
+    (directory / "secret_key").write_text("k" * 50)
     installation.manage("submit", "--id", "kept", "--type", "testing", "Keep this")
-    installation.manage("backup", str(file))
+    return installation
+
+
+@pytest.fixture(scope="module")
+def backup(old: Installation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("backup") / "backup.tar"
+    old.manage("backup", str(file))
     return file
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """One that refuses what it is given, and stays as it is."""
+    installation = installed(tmp_path_factory.mktemp("other") / "var")
+    installation.manage("submit", "--id", "old", "--type", "testing", "Was here before")
+    return installation
 
 
 def tasks(data_dir: Path) -> list[str]:
@@ -92,22 +108,24 @@ def test_goes_into_a_new_installation(backup: Path, tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     assert "is restored." in new.manage("restore", str(backup))
     assert tasks(tmp_path / "new") == ["kept"]
-    run = tmp_path / "new" / "runs" / "f47ac10b-58cc-4372-a567-0e02b2c3d479"
+    run = tmp_path / "new" / "runs" / RUN
     assert (run / "stdout").read_text() == "said\n"
     assert [stat.S_IMODE(path.stat().st_mode) for path in (run, run / "stdout")] == [0o700, 0o600]
     assert (tmp_path / "new" / "secret_key").read_text() == "k" * 50
     assert not list((tmp_path / "new").glob("before-restore-*"))
 
 
-def test_replaces_only_if_asked_to_and_keeps_what_was_there(backup: Path, tmp_path: Path) -> None:
-    other = installed(tmp_path / "other")
-    other.manage("submit", "--id", "old", "--type", "testing", "Was here before")
+def test_replaces_only_if_asked_to_and_keeps_what_was_there(
+    backup: Path, other: Installation, tmp_path: Path
+) -> None:
     refused = other.run("restore", str(backup))
-    assert (refused.returncode, tasks(tmp_path / "other")) == (REFUSED, ["old"])
+    assert (refused.returncode, tasks(other.data_dir)) == (REFUSED, ["old"])
     assert "--replace" in refused.stderr
-    told = other.manage("restore", "--replace", str(backup))
-    assert tasks(tmp_path / "other") == ["kept"]
-    (aside,) = (tmp_path / "other").glob("before-restore-*")
+    mine = Installation(tmp_path / "mine", {})
+    shutil.copytree(other.data_dir, mine.data_dir)
+    told = mine.manage("restore", "--replace", str(backup))
+    assert tasks(mine.data_dir) == ["kept"]
+    (aside,) = mine.data_dir.glob("before-restore-*")
     assert str(aside) in told.replace("\n", "")
     assert tasks(aside) == ["old"]
 
@@ -155,20 +173,20 @@ def manifest(backup: Path, **changes: Any) -> bytes:
     ],
 )
 def test_refuses_what_is_no_whole_backup_and_touches_nothing(
-    backup: Path, tmp_path: Path, damage: Any, complaint: str
+    backup: Path, other: Installation, damage: Any, complaint: str
 ) -> None:
-    other = installed(tmp_path / "other")
-    other.manage("submit", "--id", "old", "--type", "testing", "Was here before")
-    before = sorted(path.name for path in (tmp_path / "other").iterdir())
+    def there() -> list[str]:
+        return sorted(path.name for path in other.data_dir.iterdir() if path.name != "serve.lock")
+
+    before = there()
     done = other.run("restore", "--replace", str(damage(backup)))
     assert done.returncode in (REFUSED, BAD_INPUT), done.stderr
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
-    assert tasks(tmp_path / "other") == ["old"]
-    assert sorted(path.name for path in (tmp_path / "other").iterdir() if path.name != "serve.lock") == [
-        name for name in before if name != "serve.lock"
-    ]
-    assert not (tmp_path / "outside").exists()
+    assert tasks(other.data_dir) == ["old"]
+    assert there() == before
+    assert not (other.data_dir / "outside").exists()
+    assert not (other.data_dir.parent / "outside").exists()
 
 
 def cut(backup: Path) -> Path:
@@ -177,11 +195,13 @@ def cut(backup: Path) -> Path:
     return target
 
 
-def test_writes_over_nothing_and_says_where_it_cannot_write(backup: Path, tmp_path: Path) -> None:
-    old = Installation(tmp_path / "old", {})
-    again = old.run("backup", str(backup))
+def test_writes_over_nothing_and_says_where_it_cannot_write(
+    old: Installation, backup: Path, tmp_path: Path
+) -> None:
+    file = Path(shutil.copy(backup, tmp_path))
+    again = old.run("backup", str(file))
     assert (again.returncode, "--force" in again.stderr) == (REFUSED, True)
-    old.manage("backup", "--force", str(backup))
+    old.manage("backup", "--force", str(file))
     nowhere = old.run("backup", str(tmp_path / "nowhere" / "x.tar"))
     assert nowhere.returncode == BAD_INPUT
     assert len(nowhere.stderr.splitlines()) == 1
