@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -17,12 +17,7 @@ from pydantic import (
 )
 
 from monitoring.models import Level
-
-
-def utc_text(moment: datetime) -> str:
-    """UTC, ISO 8601, milliseconds, `Z`: the protocol's only form of a time."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
+from monitoring.times import utc_text
 
 Timestamp = Annotated[
     datetime,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 GROWTH = 1.05
@@ -66,11 +66,3 @@ def load(*, count: int, total: float, low: float, high: float, buckets: Mapping[
     """The histogram that was stored with `dump`."""
     counted = Counter({int(index): number for index, number in buckets.items()})
     return Histogram(count=count, total=total, low=low if count else math.inf, high=high, buckets=counted)
-
-
-def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """All of them in one."""
-    result = Histogram()
-    for histogram in histograms:
-        result.merge(histogram)
-    return result

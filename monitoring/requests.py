@@ -13,7 +13,7 @@ from itertools import pairwise
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring.histogram import Histogram, load, merged
+from monitoring.histogram import Histogram, load
 from monitoring.models import RequestPeriod
 
 LEVELS = ((10, timedelta(hours=2)), (300, timedelta(days=2)), (3600, timedelta(days=30)))
@@ -165,12 +165,9 @@ def _as_row(
 
 def _sum(rows: Iterable[RequestPeriod]) -> Count:
     total = Count()
-    histograms = []
     for row in rows:
-        histograms.append(
-            load(count=row.count, total=row.total_ms, low=row.low_ms, high=row.high_ms, buckets=row.buckets)
+        times = load(
+            count=row.count, total=row.total_ms, low=row.low_ms, high=row.high_ms, buckets=row.buckets
         )
-        total.bytes += row.bytes
-        total.errors.update(row.errors)
-    total.times = merged(histograms)
+        total.add(Count(times=times, bytes=row.bytes, errors=Counter(row.errors)))
     return total

@@ -5,8 +5,9 @@ They are added to in the transaction of what they count, so that they are as tru
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from django.db import connection
@@ -15,6 +16,11 @@ from monitoring.models import Total
 
 Labels = tuple[str, ...]
 """The values of a total's labels, in the order in which its reader names them."""
+
+
+def bucket_names(bounds: Sequence[float]) -> list[str]:
+    """A histogram's buckets by their upper bounds, as Prometheus writes them."""
+    return [*(f"{bound:g}" for bound in bounds), "+Inf"]
 
 
 class Totals:
@@ -29,8 +35,7 @@ class Totals:
 
     def observe(self, name: str, value: float, bounds: tuple[float, ...], *labels: str) -> None:
         """Counts a value into the histogram with these upper bounds."""
-        bound = next((bound for bound in bounds if value <= bound), None)
-        self.add(f"{name}_bucket", 1, *labels, "+Inf" if bound is None else f"{bound:g}")
+        self.add(f"{name}_bucket", 1, *labels, bucket_names(bounds)[bisect_left(bounds, value)])
         self.add(f"{name}_sum", max(value, 0.0), *labels)
 
     def store(self) -> None:

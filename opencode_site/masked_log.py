@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from monitoring.times import utc_text
 from processes.masking import mask
 
 
@@ -34,8 +35,7 @@ class MaskedJsonFormatter(OrjsonFormatter):
         )
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        moment = datetime.fromtimestamp(record.created, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(datetime.fromtimestamp(record.created, UTC))
 
     def process_log_record(self, log_data: LogData) -> LogData:
         return {name: mask(value) if isinstance(value, str) else value for name, value in log_data.items()}

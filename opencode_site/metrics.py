@@ -7,13 +7,13 @@ runs, tokens, cost, the queue, hosts. Requests, errors and connections are a pro
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from django.db.models import Count, Min
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -27,15 +27,15 @@ from monitoring import requests
 from monitoring.histogram import GROWTH, Histogram
 from monitoring.models import ResourceSample
 from monitoring.selectors import latest_sample
-from monitoring.totals import Labels, totals
+from monitoring.totals import Labels, bucket_names, totals
 from opencode_site import __version__
+from opencode_site.ws.limits import connections
 from tasks import accounts
 from tasks.models import Host, Status, Task
 from tasks.queue import hosts_alive
 from tasks.selectors import agents_in_flight, ready_tasks
 
 REGISTRY = CollectorRegistry()
-CONNECTIONS = Gauge("opencode_connections", "WebSocket connections of this process", registry=REGISTRY)
 REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds in seconds: those of Prometheus's own clients, and smaller ones."""
 
@@ -70,9 +70,10 @@ class Work(Collector):
 
 
 class Requests(Collector):
-    """What this process has answered since it began."""
+    """What this process serves now, and has answered since it began."""
 
     def collect(self) -> Iterator[Metric]:
+        yield _gauge("opencode_connections", "WebSocket connections of this process", {(): connections()})
         errors = CounterMetricFamily("opencode_request_errors", "Errors answered", labels=["type", "code"])
         times = HistogramMetricFamily(
             "opencode_request_duration_seconds", "Requests, from received to answered", labels=["type"]
@@ -127,33 +128,33 @@ def _hosts() -> Iterator[Metric]:
 
 
 def _gauge(name: str, what: str, values: Mapping[Labels, float], *labels: str) -> Metric:
-    family = GaugeMetricFamily(name, what, labels=labels)
+    return _filled(GaugeMetricFamily(name, what, labels=labels), values)
+
+
+def _counter(name: str, what: str, values: Mapping[Labels, float], *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(name, what, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Labels, float]) -> Metric:
     for key, value in values.items():
         family.add_metric(key, value)
     return family
 
 
-def _counter(name: str, what: str, values: Mapping[Labels, float], *labels: str) -> Metric:
-    family = CounterMetricFamily(name, what, labels=labels)
-    for key, value in sorted(values.items()):
-        family.add_metric(key, value)
-    return family
-
-
-def _stored_histogram(name: str, what: str, total: str, bounds: Iterable[float], known: Known) -> Metric:
+def _stored_histogram(name: str, what: str, total: str, bounds: Sequence[float], known: Known) -> Metric:
     counts = known.get(f"{total}_bucket", {})
-    names = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-    numbers = [counts.get((bound,), 0.0) for bound in names]
+    names = bucket_names(bounds)
+    cumulated = itertools.accumulate(counts.get((bound,), 0.0) for bound in names)
     family = HistogramMetricFamily(name, what)
-    cumulated = list(zip(names, itertools.accumulate(numbers), strict=True))
-    family.add_metric([], cumulated, sum_value=known.get(f"{total}_sum", {}).get((), 0.0))
+    buckets = list(zip(names, cumulated, strict=True))
+    family.add_metric([], buckets, sum_value=known.get(f"{total}_sum", {}).get((), 0.0))
     return family
 
 
 def _cumulated(times: Histogram) -> list[tuple[str, float]]:
     """By upper bound in seconds; to within the 5 % of the histogram's own buckets."""
     counts = [
-        (f"{bound:g}", sum(n for index, n in times.buckets.items() if GROWTH**index <= bound * 1000))
+        sum(n for index, n in times.buckets.items() if GROWTH**index <= bound * 1000)
         for bound in REQUEST_BOUNDS
     ]
-    return [*counts, ("+Inf", times.count)]
+    return list(zip(bucket_names(REQUEST_BOUNDS), [*counts, times.count], strict=True))

@@ -43,7 +43,7 @@ SUBCOMMANDS = {
     (AgentKind.CODEX, "exec"): "executing_task",
     (AgentKind.CODEX, "mcp-server"): "serving",
 }
-UPKEEP = {
+UPKEEP: dict[AgentKind | None, set[str]] = {
     AgentKind.OPENCODE: {
         "auth",
         "completion",
@@ -78,10 +78,16 @@ def classify(*, exe: str, name: str, argv: Sequence[str]) -> AgentKind | None:
     executable is not known (another user's process), the process's name. What a process calls itself in
     argv[0] decides nothing while its executable is known.
     """
+    kind = _program(exe=exe, name=name, argv=argv)
+    words = _after_program(argv)
+    return None if words and words[0] in UPKEEP.get(kind, ()) else kind
+
+
+def _program(*, exe: str, name: str, argv: Sequence[str]) -> AgentKind | None:
     program = PurePath(exe).name if exe else ""
     if program.startswith(tuple(INTERPRETERS)) and _is_interpreter(program):
         kind = PROGRAMS.get(_script(argv))
-        return None if kind in (None, AgentKind.CLAUDE_DESKTOP) or _does_upkeep(kind, argv) else kind
+        return None if kind is AgentKind.CLAUDE_DESKTOP else kind
     if program == "electron":
         program = "claude-desktop" if _electron_app(argv) == "claude-desktop" else program
     if not program:
@@ -92,7 +98,7 @@ def classify(*, exe: str, name: str, argv: Sequence[str]) -> AgentKind | None:
     kind = PROGRAMS.get(program)
     if kind is AgentKind.CLAUDE_DESKTOP and any(word.startswith("--type=") for word in argv):
         return None
-    return None if kind is None or _does_upkeep(kind, argv) else kind
+    return kind
 
 
 def activity(kind: AgentKind, argv: Sequence[str]) -> str:
@@ -104,11 +110,6 @@ def activity(kind: AgentKind, argv: Sequence[str]) -> str:
     if kind in (AgentKind.CLAUDE, AgentKind.GEMINI) and PRINT_FLAGS.intersection(words):
         return "executing_task"
     return "interactive"
-
-
-def _does_upkeep(kind: AgentKind, argv: Sequence[str]) -> bool:
-    words = _after_program(argv)
-    return bool(words) and words[0] in UPKEEP.get(kind, ())
 
 
 def runs_script(exe: str) -> bool:

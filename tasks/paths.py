@@ -34,13 +34,7 @@ def resolve_working_dir(wanted: str | None) -> Path:
     return real
 
 
-def spool_problem() -> str:
-    """Why this machine's spool directory takes no writes; empty while it does, or where there is none."""
-    try:
-        with tempfile.TemporaryFile(dir=settings.RUNS_DIR, buffering=0) as probe:
-            probe.write(bytes(4096))
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
+def try_spool() -> None:
+    """Writes to this machine's spool directory as a run would. Raises `OSError`."""
+    with tempfile.TemporaryFile(dir=settings.RUNS_DIR, buffering=0) as probe:
+        probe.write(bytes(4096))

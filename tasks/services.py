@@ -46,7 +46,7 @@ from tasks.models import (
     Transition,
     is_relative_glob,
 )
-from tasks.paths import resolve_working_dir, spool_problem
+from tasks.paths import resolve_working_dir, try_spool
 from tasks.queue import hosts_alive, wake_hosts, wake_to_stop
 from tasks.selectors import dependency_ids, get_task, ready_tasks, waiting_for, why_not_delete
 
@@ -524,11 +524,16 @@ def _insert(new: NewTask, **more: Any) -> Task:
 
 
 def _check_spool() -> None:
-    problem = spool_problem()
-    # Another host has a spool of its own.
-    if problem and not hosts_alive().exclude(pk=settings.HOSTNAME).exists():
-        logger.error("the spool directory %s cannot be written: %s", settings.RUNS_DIR, problem)
-        raise SpoolNotWritable(problem)
+    try:
+        try_spool()
+    except FileNotFoundError:
+        return  # no run has needed it yet
+    except OSError as error:
+        problem = error.strerror or str(error)
+        # Another host has a spool of its own.
+        if not hosts_alive().exclude(pk=settings.HOSTNAME).exists():
+            logger.error("the spool directory %s cannot be written: %s", settings.RUNS_DIR, problem)
+            raise SpoolNotWritable(problem) from error
 
 
 def _check_dependencies(task_id: str, dependencies: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ class Manifest:
     """Of the database."""
 
 
-def write(target: Path, *, overwrite: bool) -> Manifest:
+def write(target: Path, *, overwrite: bool) -> None:
     """Makes a backup while everything goes on. Raises `CannotKeep`, `OSError` and database errors."""
     with (
         written_beside(target, overwrite=overwrite) as part,
@@ -69,7 +69,6 @@ def write(target: Path, *, overwrite: bool) -> Manifest:
             _add_file(tar, settings.DATA_DIR / KEY, KEY)
             for path in sorted(settings.RUNS_DIR.rglob("*")):
                 _add_file(tar, path, f"{RUNS}/{path.relative_to(settings.RUNS_DIR).as_posix()}")
-    return manifest
 
 
 def restore(source: Path, *, replace: bool) -> tuple[Manifest, Path | None]:

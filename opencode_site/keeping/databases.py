@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from django.db import connection
 
@@ -67,7 +65,7 @@ def load(dumped: Path, aside: Path) -> None:
         dumped.rename(name)
         return
     wanted = ("--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error")
-    _run("pg_restore", *wanted, f"--dbname={connection.settings_dict['NAME']}", str(dumped))
+    _run("pg_restore", *wanted, str(dumped))
     connection.close()
 
 
@@ -76,9 +74,14 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _run(program: str, *arguments: str) -> None:
+    # As `manage.py dbshell` calls psql: what is secret goes by the environment, which nobody else may read.
+    parts, secrets = connection.client.settings_to_cmd_args_env(
+        connection.settings_dict, [*arguments, "--dbname"]
+    )
+    environment = {**os.environ, **(secrets or {})}
     try:
         done = subprocess.run(
-            [program, *arguments], env=dict(_environment()), capture_output=True, text=True, check=False
+            [program, *parts[1:]], env=environment, capture_output=True, text=True, check=False
         )
     except FileNotFoundError as error:
         raise CannotKeep(
@@ -86,18 +89,3 @@ def _run(program: str, *arguments: str) -> None:
         ) from error
     if done.returncode != 0:
         raise CannotKeep(f"{program} failed: {' '.join(done.stderr.split())[-500:]}")
-
-
-def _environment() -> Iterator[tuple[str, str]]:
-    """Where the database is. Not in the arguments, which everybody on the machine may read."""
-    yield from os.environ.items()
-    known: dict[str, Any] = connection.settings_dict
-    for name, key in (
-        ("PGHOST", "HOST"),
-        ("PGPORT", "PORT"),
-        ("PGUSER", "USER"),
-        ("PGPASSWORD", "PASSWORD"),
-        ("PGDATABASE", "NAME"),
-    ):
-        if known.get(key):
-            yield name, str(known[key])

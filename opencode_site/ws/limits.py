@@ -15,6 +15,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from django.conf import settings
 from limits import RateLimitItemPerMinute
@@ -25,7 +26,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from opencode_site.metrics import CONNECTIONS
 from opencode_site.ws.errors import Code, ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -169,6 +169,7 @@ class ConnectionLimit:
         self._limit = Limit("connections", amount)
         self._process = uuid.uuid4().hex
         self._own = self._told = 0
+        _open_here.add(self)
         self._told_at = 0.0
         self._lock = asyncio.Lock()
         self._redis = Redis.from_url(settings.REDIS_URL, **_impatient())
@@ -181,12 +182,10 @@ class ConnectionLimit:
             if self._limit.amount and not await self._report(self._own + 1, self._limit.amount):
                 raise RateLimited(self._limit, retry_after=RETRY_CONNECTION_SECONDS, window=0)
             self._own += 1
-            CONNECTIONS.inc()
 
     async def leave(self) -> None:
         """Counts a connection out. Cut short it is still counted: other processes hear with the next beat."""
         self._own -= 1
-        CONNECTIONS.dec()
         await self.beat()
 
     async def beat(self) -> None:
@@ -214,6 +213,14 @@ class ConnectionLimit:
         self._own = 0
         await self.beat()
         await self._redis.aclose()
+
+
+_open_here: WeakSet[ConnectionLimit] = WeakSet()
+
+
+def connections() -> int:
+    """The connections of this process."""
+    return sum(limit._own for limit in _open_here)
 
 
 class _Presence:

@@ -149,9 +149,9 @@ class ScheduleAdmin(ModelAdmin):  # type: ignore[misc]
 
     @display(description="next runs")
     def next_turns(self, obj: Schedule) -> str:
-        turns = [(_moment(turn),) for turn in schedules.upcoming(obj)] if obj.pk else []
         if not obj.pk:
             return "Shown once it is saved."
+        turns = [(_moment(turn),) for turn in schedules.upcoming(obj)]
         if not turns:
             return "None while it is not enabled."
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", turns))

@@ -11,6 +11,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from monitoring.about import about
 from tasks import services
 from tasks.errors import LostRace
 from tasks.execution import supervisor
@@ -104,7 +105,8 @@ def end_disowned() -> None:
         directory = settings.RUNS_DIR / name
         # With an exit record its supervisor is just about to go by itself.
         if supervisor.read_json(directory / supervisor.EXIT) is None:
-            logger.warning("run %s has ended, and its agent goes on: it is ended", name)
+            with about("", name):
+                logger.warning("the run has ended, and its agent goes on: it is ended")
             supervisor.request_stop(directory, reason="lost")
 
 

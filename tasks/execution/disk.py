@@ -11,7 +11,7 @@ from django.conf import settings
 from monitoring import upkeep
 from tasks import services
 from tasks.models import Host
-from tasks.paths import spool_problem
+from tasks.paths import try_spool
 
 logger = logging.getLogger(__name__)
 
@@ -37,15 +37,13 @@ def may_start_runs() -> bool:
 def _why_no_writes() -> str:
     try:
         settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        problem = spool_problem()
+        try_spool()
     except OSError as error:
-        problem = error.strerror or str(error)
-    if not problem:
-        return ""
-    return (
-        f"The spool directory {settings.RUNS_DIR} cannot be written ({problem}). "
-        "It goes on by itself as soon as that is mended."
-    )
+        return (
+            f"The spool directory {settings.RUNS_DIR} cannot be written ({error.strerror or error}). "
+            "It goes on by itself as soon as that is mended."
+        )
+    return ""
 
 
 def _why_too_full(*, paused: bool) -> str:

@@ -24,6 +24,7 @@ from tasks import services
 from tasks.execution.adoption import carry_out_stop, end_disowned, remove_left_spool, still_in_flight
 from tasks.execution.follower import Followed, follow_once
 from tasks.execution.launcher import agents_found, dispatch
+from tasks.models import Run
 from tasks.schedules import take_turns
 from tasks.selectors import runs_in_flight
 
@@ -109,7 +110,7 @@ class HostUpkeep(threading.Thread):
         if everything:
             self._upkeep()
         for run_id, followed in list(self._followed.items()):
-            with about(followed.run.task_id, run_id), self._sparing_others(run_id):
+            with self._sparing_others(followed.run):
                 current = follow_once(followed)
                 if current is None:
                     del self._followed[run_id]
@@ -118,15 +119,16 @@ class HostUpkeep(threading.Thread):
                     self._followed[run_id] = current
 
     @contextmanager
-    def _sparing_others(self, run_id: str) -> Iterator[None]:
+    def _sparing_others(self, run: Run) -> Iterator[None]:
         """What is odd about one run must not keep the others waiting; the next upkeep tries it anew."""
-        try:
-            yield
-        except (OperationalError, InterfaceError):
-            raise  # the database is away, for all of them
-        except Exception:
-            logger.exception("the run could not be looked after; it is tried again")
-            self._followed.pop(run_id, None)
+        with about(run.task_id, run.pk):
+            try:
+                yield
+            except (OperationalError, InterfaceError):
+                raise  # the database is away, for all of them
+            except Exception:
+                logger.exception("the run could not be looked after; it is tried again")
+                self._followed.pop(str(run.pk), None)
 
     def _upkeep(self) -> None:
         if self._is_due("report", REPORT_INTERVAL):
@@ -150,7 +152,7 @@ class HostUpkeep(threading.Thread):
         for run_id in self._followed.keys() - in_flight.keys():
             del self._followed[run_id]
         for run_id, run in in_flight.items():
-            with about(run.task_id, run_id), self._sparing_others(run_id):
+            with self._sparing_others(run):
                 followed = self._followed.get(run_id) or Followed(run)
                 if run.stop_reason:
                     carry_out_stop(run)

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psycopg
 import pytest
@@ -51,6 +52,11 @@ class Cluster:
         options = f"-h 127.0.0.1 -p {self._port} -k {self._directory} {self._sync}"
         log = str(self._directory / "server.log")
         self._run("pg_ctl", "--wait", "--silent", f"--log={log}", f"--options={options}", "start")
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows, over a connection of its own."""
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(statement).fetchall()
 
     def set_read_only(self, on: bool) -> None:
         """For every transaction that begins from now on, also of connections that are open."""

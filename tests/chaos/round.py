@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from tests.chaos.subscriber import TABLES, Subscriber
+from tests.chaos.subscriber import Subscriber, cursors
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -341,10 +341,7 @@ class Round:
             assert path.count("running") == len(runs), path
 
     def _check_subscriber(self, subscriber: Subscriber) -> None:
-        stored = {
-            channel: [row[0] for row in self.query(f"SELECT id FROM {table} ORDER BY id")]
-            for channel, table in TABLES.items()
-        }
+        stored = cursors(self.query)
         heads = {channel: ids[-1] for channel, ids in stored.items() if ids}
         assert subscriber.wait_until(heads, patience=30), "the subscriber did not come up to date"
         for channel, ids in stored.items():

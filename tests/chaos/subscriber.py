@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from websockets.exceptions import WebSocketException
@@ -18,6 +19,14 @@ GOES_ON_WITHIN = 10.0
 RESYNCHRONISED_WITHIN = 5.0
 """Seconds until subscribers have heard what they missed."""
 KINDS = {"task_status_update": "task_status", "log_entry": "log_entries"}
+
+
+def cursors(query: Callable[[str], Iterable[Sequence[Any]]]) -> dict[str, list[int]]:
+    """What there was to hear, by channel; `query` reads the server's database."""
+    return {
+        channel: [row[0] for row in query(f"SELECT id FROM {table} ORDER BY id")]
+        for channel, table in TABLES.items()
+    }
 
 
 class Subscriber(threading.Thread):
@@ -44,6 +53,14 @@ class Subscriber(threading.Thread):
                 return False
             time.sleep(0.02)
         return True
+
+    def assert_heard(self, there: dict[str, list[int]]) -> None:
+        """It has heard each of these that came after its beginning, once and in order. Ends the thread."""
+        assert self.wait_until({channel: ids[-1] for channel, ids in there.items()}, patience=30)
+        self.stop()
+        self.join(10)
+        for channel, ids in there.items():
+            assert self.heard[channel] == [number for number in ids if number > self.began[channel]]
 
     def _last(self, channel: str) -> int:
         heard = self.heard[channel]

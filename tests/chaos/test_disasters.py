@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests.chaos.postgres import Cluster
-from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, TABLES, Subscriber
+from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, Subscriber, cursors
 from tests.support import agent
 from tests.support.client import Client
 from tests.support.disks import fill, mounted
@@ -137,7 +136,7 @@ def test_loses_nothing_when_postgresql_is_stopped_at_once_under_load(tmp_path: P
                 began = time.monotonic()
                 after = f"after-{number}"
                 submit(client, after, description='{"lines": 1}', priority="high")
-                heads = {channel: ids[-1] for channel, ids in cursors(cluster).items() if ids}
+                heads = {channel: ids[-1] for channel, ids in cursors(cluster.query).items() if ids}
                 assert subscriber.wait_until(heads, patience=RESYNCHRONISED_WITHIN)
                 until("work does not go on", partial(is_completed, client, after))
                 assert time.monotonic() - began < GOES_ON_WITHIN
@@ -147,27 +146,11 @@ def test_loses_nothing_when_postgresql_is_stopped_at_once_under_load(tmp_path: P
                 task = client.until_status(name, *FINISHED, patience=120)
                 assert (task["status"], len(task["runs"])) == ("completed", 1), task
                 assert said(client, name) == [f"line {number}" for number in range(100)]
-        there = cursors(cluster)
-        assert subscriber.wait_until({name: ids[-1] for name, ids in there.items()}, patience=30)
-        subscriber.stop()
-        subscriber.join(10)
-        for channel, ids in there.items():
-            assert subscriber.heard[channel] == [
-                number for number in ids if number > subscriber.began[channel]
-            ]
+        subscriber.assert_heard(cursors(cluster.query))
 
 
 def is_completed(client: Client, task_id: str) -> bool:
     return bool(client.task(task_id)["status"] == "completed")
-
-
-def cursors(cluster: Cluster) -> dict[str, list[int]]:
-    """What there was to hear, by channel."""
-    with psycopg.connect(cluster.url) as connection:
-        return {
-            channel: [row[0] for row in connection.execute(f"SELECT id FROM {table} ORDER BY id")]
-            for channel, table in TABLES.items()
-        }
 
 
 @pytest.mark.slow

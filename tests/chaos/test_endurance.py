@@ -19,7 +19,7 @@ import pytest
 import redis
 from websockets.sync.client import connect
 
-from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, TABLES, Subscriber
+from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, Subscriber, cursors
 from tests.support import agent
 from tests.support.server import ROOT, Server
 from tests.support.waiting import eventually
@@ -135,29 +135,16 @@ def test_loses_nothing_when_the_broker_is_killed_and_flushed(tmp_path: Path) -> 
             with server.connect() as client:
                 client.start(after, description="{}", priority="high")
             until("work does not go on", partial(is_completed, server, after), patience=GOES_ON_WITHIN)
-            heads = {name: rows[-1] for name, rows in cursors(server).items()}
+            heads = {name: rows[-1] for name, rows in cursors(partial(query, server)).items()}
             assert subscriber.wait_until(heads, patience=RESYNCHRONISED_WITHIN), disaster
         until("they did not end", lambda: unfinished(server) == 0)
         for number in range(tasks):
             assert said(server, f"task-{number}") == [f"line {line}" for line in range(100)]
-        ids = cursors(server)
-        assert subscriber.wait_until({name: rows[-1] for name, rows in ids.items()}, patience=30)
-        subscriber.stop()
-        subscriber.join(10)
-        for name, rows in ids.items():
-            assert subscriber.heard[name] == [row for row in rows if row > subscriber.began[name]]
+        subscriber.assert_heard(cursors(partial(query, server)))
 
 
 def is_completed(server: Server, task_id: str) -> bool:
     return query(server, "SELECT status FROM tasks_task WHERE id = ?", task_id) == [("completed",)]
-
-
-def cursors(server: Server) -> dict[str, list[int]]:
-    """What there was to hear, by channel."""
-    return {
-        channel: [row[0] for row in query(server, f"SELECT id FROM {table} ORDER BY id")]
-        for channel, table in TABLES.items()
-    }
 
 
 def test_takes_eight_writing_processes_on_sqlite(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
 
 from tests.dashboard import talker
+from tests.support.client import Client
 from tests.support.server import Server
 
 CHROMIUM = os.environ.get("CHROMIUM_BIN") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -68,6 +69,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     }
     with Server(tmp_path_factory.mktemp("dashboard"), **environment) as started:
         yield started
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """Somebody who queues tasks and hears what becomes of them."""
+    with server.connect() as connected:
+        connected.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
+        yield connected
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from playwright.sync_api import Locator, Page, expect
 from tests.dashboard.conftest import OpenPage, eventually, orders
 from tests.support.axe import serious_findings
 from tests.support.client import Client
-from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
 EVIL = (
@@ -23,13 +21,6 @@ EVIL = (
     "\x1b[31mred\x1b[0m \x1b]0;title\x07 \u202eesrever"
 )
 HEBREW = "שלום עולם"
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with server.connect() as connected:
-        connected.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
-        yield connected
 
 
 def card(page: Page, task_id: str) -> Locator:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -13,13 +11,6 @@ from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmützenfabrikantenverband"
-
-
-@pytest.fixture
-def client(server: Server) -> Iterator[Client]:
-    with server.connect() as connected:
-        connected.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
-        yield connected
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections import Counter
 from typing import Any
 
-from monitoring.events import utc_text
+from monitoring.times import utc_text
 from opencode_site.cli import command
 from opencode_site.cli.exits import ExitCode
 from opencode_site.cli.tables import host_state, hosts_table

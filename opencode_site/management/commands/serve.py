@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand
 
 from opencode_site import __version__
 from opencode_site.access.reach import tls_context
+from opencode_site.configuration import AT_FIRST_SERVE
 from opencode_site.serve import preflight
 from opencode_site.serve.server import Options, Server
 from opencode_site.serve.status import StatusFile
@@ -61,6 +62,9 @@ class Command(BaseCommand):
 
 def _options(*, verbose: bool, stop_agents: bool) -> Options:
     read = settings.ENVIRONMENT
+    admin = {
+        name: read.text(name, default=one.default, about=one.about) for name, one in AT_FIRST_SERVE.items()
+    }
     return Options(
         version=__version__,
         data_dir=settings.DATA_DIR,
@@ -72,12 +76,8 @@ def _options(*, verbose: bool, stop_agents: bool) -> Options:
         hostname=settings.HOSTNAME,
         queues=(settings.HOST_QUEUE, settings.SHARED_QUEUE),
         valkey=(preflight.valkey_server(), settings.VALKEY_SOCKET) if settings.EMBEDDED_BROKER else None,
-        admin_name=read.text(
-            "OPENCODE_ADMIN_USER", default="admin", about="Name of the first administrator."
-        ),
-        admin_password=read.text(
-            "OPENCODE_ADMIN_PASSWORD", about="Its password; by default a random one is shown."
-        ),
+        admin_name=admin["OPENCODE_ADMIN_USER"],
+        admin_password=admin["OPENCODE_ADMIN_PASSWORD"],
         agents_found=agents_found,
         stop_agents=stop_agents,
         verbose=verbose,
