@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -41,7 +42,8 @@ class Recorder:
     def __init__(self) -> None:
         self._process = uuid.uuid4()
         self._lock = threading.Lock()
-        self._periods: dict[tuple[datetime, str], Count] = {}
+        self._periods: dict[tuple[int, str], Count] = {}
+        """By the epoch second in which the period began, and the message type."""
         self._past: dict[str, Count] = {}
         """By message type, what was counted in periods that are over."""
 
@@ -49,8 +51,11 @@ class Recorder:
         """One message was answered: `size` is the bytes of request and reply, `error` its code."""
         with self._lock:
             # The period is looked up inside the lock: `flush` relies on no past period being added to.
-            key = (_period(timezone.now(), LEVELS[0][0]), kind)
-            count = self._periods.setdefault(key, Count())
+            stamp = int(time.time())
+            key = (stamp - stamp % LEVELS[0][0], kind)
+            count = self._periods.get(key)
+            if count is None:
+                count = self._periods[key] = Count()
             count.times.add(milliseconds)
             count.bytes += size
             if error:
@@ -58,10 +63,10 @@ class Recorder:
 
     def flush(self) -> int:
         """Writes what was counted; the current period is written again by the next flush. Returns rows."""
-        current = _period(timezone.now(), LEVELS[0][0])
         with self._lock:
             rows = [self._row(start, kind, count) for (start, kind), count in self._periods.items()]
-            done = [key for key in self._periods if key[0] < current]
+            over = time.time() - LEVELS[0][0]
+            done = [key for key in self._periods if key[0] <= over]
         if rows:
             RequestPeriod.objects.bulk_create(
                 rows,
@@ -84,8 +89,8 @@ class Recorder:
                 found.setdefault(kind, Count()).add(count)
         return found
 
-    def _row(self, start: datetime, kind: str, count: Count) -> RequestPeriod:
-        return _as_row(self._process, kind, start, LEVELS[0][0], count)
+    def _row(self, start: int, kind: str, count: Count) -> RequestPeriod:
+        return _as_row(self._process, kind, datetime.fromtimestamp(start, UTC), LEVELS[0][0], count)
 
 
 RECORDER = Recorder()

@@ -7,6 +7,7 @@ parent restart it without refusing a connection. It prints nothing; once it is a
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import socket
 import sys
@@ -21,6 +22,9 @@ from opencode_site.ws.transport import WebServer
 PING_INTERVAL, PING_TIMEOUT = 20.0, 30.0
 """Seconds of silence after which a client is pinged, and in which it must answer."""
 EXIT_CANNOT_SERVE = 2
+GC_THRESHOLD = 10_000
+"""Objects by which the heap must have grown for a collection: more than a hundred connections at once make it
+(Python's own 700 is reached by one or two)."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -52,6 +56,11 @@ def main() -> int:
         ping_interval=arguments.ping_interval,
         ping_timeout=arguments.ping_timeout,
     )
+    # A collection stops everybody. What is loaded stays, and need not be walked each time; a connection that
+    # is over leaves nothing behind, so that there is little to collect beside the caches.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
     server.run()
     if server.problem:
         sys.stderr.write(f"error: cannot listen on {settings.HOST}:{settings.PORT}: {server.problem}\n")

@@ -235,3 +235,5 @@ class Connection:
         for result in await asyncio.gather(*later, return_exceptions=True):
             if isinstance(result, Exception):
                 logger.error("a reply could not be worked out", exc_info=result)
+        # Whoever made this holds it: a cycle would be left to the garbage collector, which stops everybody.
+        del self._answer, self._fail

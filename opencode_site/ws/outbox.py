@@ -82,6 +82,8 @@ class Outbox:
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait({self._writer})
+        # Whoever made this holds it: a cycle would be left to the garbage collector, which stops everybody.
+        del self._send, self._overloaded
 
     def _append(self, frame: str, sent: asyncio.Future[None] | None) -> None:
         self._waiting.append((frame, sent))

@@ -10,9 +10,7 @@ application says: Autobahn's `sendClose` refuses 1001 and 1013.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
-from collections import deque
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -26,20 +24,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from opencode_site.ws.endpoint import Endpoint
 from opencode_site.ws.errors import Code, ProtocolError
+from opencode_site.ws.flow import STALLED_AFTER, Flow, Message
+from opencode_site.ws.frames import take_texts, text_frame
 from opencode_site.ws.origins import DENIAL
 from opencode_site.ws.schemas.basic import error_frame
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """A larger frame or message closes the connection with 1009."""
-INBOX_MESSAGES, INBOX_BYTES = 64, 256 * 1024
-"""What may wait for the application; beyond it the socket is not read until half of it is left."""
-READ_BYTES = 16 * 1024
-"""Read of one client before others are looked at (Twisted's own is four times that)."""
-STALLED_AFTER, STALLED_BELOW = 8.0, 64 * 1024
-"""A client that has taken fewer bytes in so many seconds, while there is something for it, is cut."""
-SEND_BUFFER = 256 * 1024
-"""Bytes that the kernel may hold for one client (Linux doubles it for its own needs). Left to itself it grows
-to some MB, and a client that reads nothing is noticed only when its replies have filled that."""
 CLOSE_PATIENCE = 2.0
 """Seconds for a client to answer a close, and so to read what it was told before it."""
 STOP_PATIENCE, CLOSING_PATIENCE = 2.5, 1.0
@@ -47,119 +38,6 @@ STOP_PATIENCE, CLOSING_PATIENCE = 2.5, 1.0
 POLICY_VIOLATION, TRY_AGAIN_LATER, INTERNAL_ERROR = 1008, 1013, 1011
 
 CHALLENGE = [("WWW-Authenticate", 'Bearer realm="opencode"')]
-
-Message = dict[str, Any]
-
-
-class Flow:
-    """One connection's brakes. Twisted calls it as the producer of what is sent."""
-
-    def __init__(self, protocol: BoundedProtocol) -> None:
-        self._protocol = protocol
-        self._transport: Any = protocol.transport
-        # With TLS there is a layer between.
-        self._socket: Any = getattr(protocol.transport, "transport", protocol.transport)
-        self._inbox: deque[Message] = deque()
-        self._size = 0
-        self._arrived: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._behind = self._reading_paused = False
-        self._taken, self._since = 0, 0.0
-        self._bound_buffers()
-
-    def _bound_buffers(self) -> None:
-        self._socket.bufferSize = READ_BYTES
-        self._socket.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-
-    # From the client
-
-    def put_nowait(self, message: Message) -> None:
-        """Takes a message for the application; called by Daphne."""
-        self._inbox.append(message)
-        self._size += _size(message)
-        self._behind = len(self._inbox) > INBOX_MESSAGES or self._size > INBOX_BYTES
-        if self._behind:
-            self._read_or_not()
-        if self._arrived is not None and not self._arrived.done():
-            self._arrived.set_result(None)
-
-    async def receive(self) -> Message:
-        """The application's `receive`. Between several messages of one client everybody else has a turn."""
-        if self._inbox:
-            await asyncio.sleep(0)
-        while not self._inbox:
-            self._arrived = asyncio.get_running_loop().create_future()
-            await self._arrived
-        message = self._inbox.popleft()
-        self._size -= _size(message)
-        if self._behind and len(self._inbox) <= INBOX_MESSAGES // 2 and self._size <= INBOX_BYTES // 2:
-            self._behind = False
-            self._read_or_not()
-        return message
-
-    # To the client
-
-    @property
-    def full(self) -> bool:
-        """Whether the socket's buffer is."""
-        return self._drained is not None
-
-    async def drained(self) -> None:
-        """Returns when the buffer is empty, or the connection at its end."""
-        if self._drained is not None:
-            await asyncio.shield(self._drained)
-
-    def pauseProducing(self) -> None:
-        """The buffer is full."""
-        if self._drained is None:
-            self._drained = asyncio.get_running_loop().create_future()
-            self._taken, self._since = self._taken_so_far(), time.monotonic()
-            # Answers to pings go past the application: whoever does not read them may not send more.
-            self._read_or_not()
-
-    def resumeProducing(self) -> None:
-        """The buffer is empty."""
-        if self._drained is not None:
-            self._drained.set_result(None)
-            self._drained = None
-            self._read_or_not()
-
-    def stopProducing(self) -> None:
-        """The connection is at its end."""
-        if self._drained is not None:
-            self._drained.set_result(None)
-            self._drained = None
-
-    def stalled(self) -> bool:
-        """Whether the client takes next to nothing of what waits for it."""
-        if not self.full:
-            return False
-        taken, now = self._taken_so_far(), time.monotonic()
-        if taken - self._taken >= STALLED_BELOW:
-            self._taken, self._since = taken, now
-        return now - self._since >= STALLED_AFTER
-
-    def _taken_so_far(self) -> int:
-        written: int = self._protocol.trafficStats.outgoingOctetsWireLevel
-        socket = self._socket
-        waiting: int = len(socket.dataBuffer) - socket.offset + socket._tempDataLen
-        return written - waiting
-
-    # Both
-
-    @property
-    def reading_paused(self) -> bool:
-        """Whether what the client sends is left in the socket."""
-        return self._reading_paused
-
-    def _read_or_not(self) -> None:
-        pause = self._behind or self.full
-        if pause != self._reading_paused and not self._socket.disconnected:
-            self._reading_paused = pause
-            if pause:
-                self._transport.pauseProducing()
-            else:
-                self._transport.resumeProducing()
 
 
 class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no types
@@ -171,10 +49,29 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
         return super().onConnect(request)
 
     def onOpen(self) -> None:
-        # Until now Daphne's HTTP channel was the producer.
-        self.transport.unregisterProducer()
-        self.transport.registerProducer(self.flow, True)
+        self.flow.replace_http()
         super().onOpen()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Called by Twisted. Whole texts go past Autobahn when it is not in the midst of something."""
+        if self.state == self.STATE_OPEN and not self._in_the_midst():
+            texts, data = take_texts(data)
+            if texts:
+                self._hear(texts)
+        if data:
+            super().dataReceived(data)
+
+    def _in_the_midst(self) -> bool:
+        return bool(self.data or self.inside_message or self.current_frame)
+
+    def _hear(self, texts: list[str]) -> None:
+        self._heard_at = time.monotonic()
+        overdue: Any = self.autoPingTimeoutCall
+        if overdue:
+            self._cancelAutoPingTimeoutCall()
+        if not self.muted:
+            for text in texts:
+                self.flow.put_nowait({"type": "websocket.receive", "text": text})
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._heard_at = time.monotonic()
@@ -186,13 +83,21 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
         self.flow.stopProducing()
         super().onClose(wasClean, code, reason)
 
+    def connectionLost(self, reason: Any) -> None:
+        super().connectionLost(reason)
+        # Its result is the protocol itself: a cycle, left to the garbage collector, which stops everybody.
+        self.is_closed = None
+
     def handle_reply(self, message: Message) -> None:
         """A message of the application for the client. What comes after the end is dropped."""
         kind = message["type"]
         if kind == "websocket.send":
             if self.state == self.STATE_OPEN:
                 text = message.get("text")
-                self.sendMessage(message["bytes"] if text is None else text.encode(), text is None)
+                if text is None:
+                    self.sendMessage(message["bytes"], True)
+                else:
+                    self.flow.write(text_frame(text))
         elif kind == "websocket.close" and self.state != self.STATE_CONNECTING:
             self._close(message.get("code", 1000), message.get("reason", ""))
         elif kind == f"{DENIAL}.start":
@@ -310,12 +215,15 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
 
     def _configure(self) -> None:
         """Called by Daphne when its factory exists and no client has come yet."""
-        self.ws_factory.protocol = BoundedProtocol
         self.ws_factory.setProtocolOptions(
+            # `check_timeouts` sees to it. Autobahn's timer would hold each connection for five seconds, also
+            # one that has long gone.
+            openHandshakeTimeout=0,
             failByDrop=False,  # so that a client is told why it is cut: 1009, 1007, 1002
             closeHandshakeTimeout=CLOSE_PATIENCE,
             allowNullOrigin=True,  # origins are our own affair; left out, this one would be set back
         )
+        self.ws_factory.protocol = _with_options(self.ws_factory)
 
     def listen_error(self, failure: Any) -> None:
         self.problem = failure.getErrorMessage()
@@ -327,9 +235,26 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
         scheme = "wss" if ISSLTransport.providedBy(protocol.transport) else "ws"
         scope |= {"asgi": {"version": "3.0"}, "scheme": scheme, "extensions": {DENIAL: {}}}
         flow: Flow = protocol.flow
-        running = self.application(scope, flow.receive, partial(self._send, protocol))
-        self.connections[protocol]["application_instance"] = asyncio.ensure_future(running)
+        running = asyncio.ensure_future(self.application(scope, flow.receive, partial(self._send, protocol)))
+        self.connections[protocol]["application_instance"] = running
+        running.add_done_callback(lambda _: self._forget(protocol))
         return flow
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """Called by Daphne, for some connections more than once."""
+        if protocol in self.connections:
+            super().protocol_disconnected(protocol)
+            self._forget(protocol)
+
+    def _forget(self, protocol: Any) -> None:
+        """Lets go of a connection that is over, unless Daphne has something to say of how it ended.
+
+        Daphne would look once a second, and then let those of the whole second go at once.
+        """
+        details = self.connections.get(protocol, {})
+        application = details.get("application_instance")
+        if "disconnected" in details and (application is None or _went_well(application)):
+            del self.connections[protocol]
 
     async def _send(self, protocol: BoundedProtocol, message: Message) -> None:
         if "disconnected" not in self.connections.get(protocol, {"disconnected": True}):
@@ -357,13 +282,24 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
         await asyncio.gather(*running, return_exceptions=True)
 
 
+def _with_options(factory: Any) -> type[BoundedProtocol]:
+    """The protocol with its factory's options as the class's own.
+
+    Autobahn would copy thirty of them to each connection and lay them out for a debug line that nobody
+    reads: a quarter of the CPU that it takes to open and close one (measured with py-spy).
+    """
+    options = {name: getattr(factory, name) for name in BoundedProtocol.CONFIG_ATTRS}
+    own = {name: staticmethod(value) if callable(value) else value for name, value in options.items()}
+    return type("ConfiguredProtocol", (BoundedProtocol,), own | {"CONFIG_ATTRS": ()})
+
+
+def _went_well(application: asyncio.Future[Any]) -> bool:
+    return application.done() and not application.cancelled() and application.exception() is None
+
+
 class _Done:
     def done(self) -> bool:
         return True
 
 
 _DONE = _Done()
-
-
-def _size(message: Message) -> int:
-    return len(message.get("text") or message.get("bytes") or "")
