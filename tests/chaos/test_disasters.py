@@ -82,15 +82,53 @@ def allow_a_full_disk(server: Server) -> None:
         connection.execute(row)
 
 
+@pytest.mark.slow
+def test_says_so_and_loses_nothing_when_sqlite_cannot_be_written_for_a_while(tmp_path: Path) -> None:
+    data, marker = tmp_path / "data", tmp_path / "read-only"
+    data.mkdir()
+    environment = {
+        "LD_PRELOAD": str(to_preload("readonly", tmp_path)),
+        "READONLY_FILES": str(data / "var" / "db.sqlite3"),
+        "READONLY_WHILE": str(marker),
+    }
+    with Server(data, **AGENT, **environment) as server, server.connect() as client:
+        assert server.data_dir == data / "var"
+        client.request({"type": "subscribe_to_updates", "channels": ["task_status", "log_entries"]})
+        client.start("steady", description=json.dumps({"lines": 200, "pause": 0.1}))
+        client.wait(lambda message: message["type"] == "log_entry" and message["log"]["message"] == "line 9")
+        marker.touch()
+        error = client.start("nobody")
+        assert error["code"] == "DATABASE_ERROR", error
+        assert client.task("steady")["status"] == "running"
+        time.sleep(5)  # the agent goes on, and nobody can store what it says
+        assert client.start("nobody")["code"] == "DATABASE_ERROR"
+        marker.unlink()
+        began = time.monotonic()
+        submit(client, "after", description='{"lines": 1}', priority="high")
+        until("work does not go on", partial(is_completed, client, "after"))
+        assert time.monotonic() - began < GOES_ON_WITHIN
+        client.rewind()
+        task = client.until_status("steady", *FINISHED)
+        assert (task["status"], len(task["runs"])) == ("completed", 1), task
+        assert said(client, "steady") == [f"line {number}" for number in range(200)]
+        assert client.request({"type": "get_task_status", "task_id": "nobody"})["code"] == "TASK_NOT_FOUND"
+
+
+def to_preload(name: str, directory: Path) -> Path:
+    """The library made of `name`.c, for processes to see another world than there is."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to make a library with: install gcc (.ci/run does)")
+    library = directory / f"{name}.so"
+    source = Path(__file__).with_name(f"{name}.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+    return library
+
+
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
     """A library to preload, which sets the wall clock of a process by the seconds in the file beside it."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler to set a process's clock with: install gcc (.ci/run does)")
-    library = tmp_path / "clock.so"
-    source = Path(__file__).with_name("clock.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(source)], check=True)
+    library = to_preload("clock", tmp_path)
     library.with_suffix(".offset").write_text("0")
     return library
 
