@@ -1,4 +1,5 @@
 # make serve   set up and run everything       (make serve ARGS="--verbose --port 9000")
+# make demo    a real agent at work, without a key  (make demo ARGS="--once --pace 0")
 # make test    set up, lint and run all tests  (make test ARGS="-k websocket -x"; REQUIRE_ALL=1: a skip is a failure)
 # make chaos   the promises about crashes, with all their numbers   (make chaos ROUNDS=1 SEED=42 repeats a round)
 # make docs    writes what is generated: docs/configuration.md and .env.example
@@ -16,11 +17,14 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 	--no-header --no-emit-index-url --no-annotate --no-config
 
 .DEFAULT_GOAL := serve
-.PHONY: serve test chaos docs bench lint format install install-dev lock upgrade clean
+.PHONY: serve demo test chaos docs bench lint format install install-dev lock upgrade clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/base.stamp
 	@exec $(BIN)/python manage.py serve $(ARGS)
+
+demo: $(VENV)/base.stamp
+	@exec $(BIN)/python manage.py demo $(ARGS)
 
 # Each test module stays with one worker, so that its tests share the server that they start. Four workers keep two
 # cores busy, since most tests wait for processes. The order is that of tests/turns.py.

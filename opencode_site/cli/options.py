@@ -29,6 +29,19 @@ def at_least(text: str, low: int, *, name: str) -> int:
     return value
 
 
+def seconds(text: str, *, most: float, name: str) -> float:
+    """A number of seconds from 0 on. Raises `InvalidValue`."""
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or float(text) > most:
+        expected = f"seconds from 0 to {most:g}"
+        raise InvalidValue(
+            f"Invalid {name} value: {quoted(text)}. Expected {expected}",
+            field=name,
+            value=text,
+            expected=expected,
+        )
+    return float(text)
+
+
 def milliseconds(text: str | None) -> int | str | None:
     """`90s`, `10m`, `2h`, `1d`, or a number of milliseconds as in the protocol."""
     told = re.fullmatch(r"([0-9]{1,12})([smhd])", text or "")

@@ -4,25 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A tool that the model asks for."""
-
-    tool: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One answer of the model: it says something, or calls tools, or both."""
-
-    text: str = ""
-    calls: tuple[Call, ...] = ()
-    finish: str = "stop"
+from opencode_site.demo.model_server import Call, Turn, calling
 
 
 def _bash(command: str) -> Call:
@@ -43,42 +26,38 @@ def _write(path: str, content: str) -> Call:
     return Call("write", {"filePath": path, "content": content})
 
 
-def _calling(*calls: Call) -> Turn:
-    return Turn(calls=calls, finish="tool_calls")
-
-
 def _success(prompt: str) -> list[Turn]:
-    return [_calling(_write("hello.txt", "hello from stub\n")), Turn("Done: wrote hello.txt")]
+    return [calling(_write("hello.txt", "hello from stub\n")), Turn("Done: wrote hello.txt")]
 
 
 def _todo_list(prompt: str) -> list[Turn]:
     return [
-        _calling(_todos("in_progress", "pending", "pending")),
-        _calling(_bash("ls")),
-        _calling(_todos("completed", "in_progress", "pending")),
-        _calling(_write("todo.txt", "x\n")),
-        _calling(_todos("completed", "completed", "completed")),
+        calling(_todos("in_progress", "pending", "pending")),
+        calling(_bash("ls")),
+        calling(_todos("completed", "in_progress", "pending")),
+        calling(_write("todo.txt", "x\n")),
+        calling(_todos("completed", "completed", "completed")),
         Turn("All three todos are done."),
     ]
 
 
 def _bad_tool(prompt: str) -> list[Turn]:
-    return [_calling(Call("read", {"filePath": "does-not-exist.txt"})), Turn("Could not read the file.")]
+    return [calling(Call("read", {"filePath": "does-not-exist.txt"})), Turn("Could not read the file.")]
 
 
 def _bash_fail(prompt: str) -> list[Turn]:
-    return [_calling(_bash("echo oops >&2; exit 3")), Turn("bash finished")]
+    return [calling(_bash("echo oops >&2; exit 3")), Turn("bash finished")]
 
 
 def _outside(prompt: str) -> list[Turn]:
-    return [_calling(_write("../outside.txt", "outside\n")), Turn("It should have been stopped before this.")]
+    return [calling(_write("../outside.txt", "outside\n")), Turn("It should have been stopped before this.")]
 
 
 def _sleep(prompt: str) -> list[Turn]:
     """Runs what follows `run: ` in the prompt, else the prompt's first line, as a shell command."""
     told = re.search(r"^run: (.+)$", prompt, re.MULTILINE)
     command = told.group(1) if told else prompt.strip().split("\n", 1)[0]
-    return [_calling(_bash(command)), Turn("The command has ended.")]
+    return [calling(_bash(command)), Turn("The command has ended.")]
 
 
 def _talk(prompt: str) -> list[Turn]:
