@@ -105,7 +105,23 @@ class Upkeep(models.Model):
         blank=True,
         help_text="Days that finished tasks are kept, with runs and spool files; empty means for ever.",
     )
-
+    keep_logs_max = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Log entries that are kept at most, the newest; empty means all."
+    )
+    keep_samples_max = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Samples that are kept at most, the newest; empty means all."
+    )
+    keep_tasks_max = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="Finished tasks that are kept at most, with their runs; empty means all.",
+    )
+    keep_spool_mb = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="MiB that the spool of a host may take at most: the raw output of the runs that ended "
+        "first goes, their log stays; empty means any number.",
+    )
     min_free_mb = models.PositiveIntegerField(
         default=200,
         help_text="MiB that the disks of database and spool must have free for new runs to be started.",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import reduce
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from monitoring.models import LogEntry, ResourceSample, Upkeep
@@ -43,31 +47,52 @@ def schedule_sampling() -> None:
         entry.save()
 
 
-def old_logs(now: datetime) -> QuerySet[LogEntry]:
-    """The entries that are kept for long enough; none while they are kept for ever."""
-    return _old(LogEntry.objects.all(), current().keep_logs_days, now, "time")
+Row = TypeVar("Row", bound=Model)
+Told = Callable[[int], None]
+"""Is told after each batch how many rows it took away."""
 
 
-def old_samples(now: datetime) -> QuerySet[ResourceSample]:
+def old_logs(now: datetime) -> list[QuerySet[LogEntry]]:
+    """The entries that are kept for long enough, and those beyond the number that is kept."""
+    kept = current()
+    return _beyond(LogEntry.objects.all(), kept.keep_logs_days, kept.keep_logs_max, now, "time")
+
+
+def old_samples(now: datetime) -> list[QuerySet[ResourceSample]]:
     """The same for samples."""
-    return _old(ResourceSample.objects.all(), current().keep_samples_days, now, "at")
+    kept = current()
+    return _beyond(ResourceSample.objects.all(), kept.keep_samples_days, kept.keep_samples_max, now, "at")
 
 
-def _old(rows: QuerySet, days: int | None, now: datetime, moment: str) -> QuerySet:  # type: ignore[type-arg]
-    if days is None:
-        return rows.none()
-    return rows.filter(**{f"{moment}__lt": now - timedelta(days=days)}).order_by(moment)
+def _beyond(
+    rows: QuerySet[Row], days: int | None, most: int | None, now: datetime, moment: str
+) -> list[QuerySet[Row]]:
+    """One by age and one by number, since each then follows an index to its own last row."""
+    found = []
+    if days is not None:
+        found.append(rows.filter(**{f"{moment}__lt": now - timedelta(days=days)}).order_by(moment))
+    if most is not None:
+        last = rows.order_by("-pk").values_list("pk", flat=True)[most : most + 1]
+        found += [rows.filter(pk__lte=pk).order_by("pk") for pk in last]
+    return found
 
 
-def prune_rows(rows: QuerySet, stream: Stream) -> int:  # type: ignore[type-arg]
+def count(found: list[QuerySet[Any]]) -> int:
+    """How many rows there are in one or the other."""
+    return reduce(operator.or_, (rows.order_by() for rows in found)).count() if found else 0
+
+
+def prune_rows(found: list[QuerySet[Any]], stream: Stream, told: Told) -> int:
     """Deletes a stream's rows batch by batch; a client that is further behind is told so when it resumes."""
     pruned = 0
-    while pks := list(rows.values_list("pk", flat=True)[:BATCH]):
-        with transaction.atomic():
-            stream.note_pruned(max(pks))
-            rows.model._default_manager.filter(pk__in=pks).delete()
-        compact()
-        pruned += len(pks)
+    for rows in found:
+        while pks := list(rows.values_list("pk", flat=True)[:BATCH]):
+            with transaction.atomic():
+                stream.note_pruned(max(pks))
+                rows.model._default_manager.filter(pk__in=pks).delete()
+            compact()
+            pruned += len(pks)
+            told(len(pks))
     return pruned
 
 

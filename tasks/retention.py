@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
@@ -34,47 +36,60 @@ class Pruned:
     tasks: int
 
 
-def prune(*, now: datetime | None = None, dry_run: bool = False) -> Pruned:
-    """Takes away what is older than the operators want to keep it; with `dry_run` it only counts.
+Told = Callable[[str, int], None]
+"""Is told, as the work goes on, how many rows more of what (a field of `Pruned`) have gone."""
+
+
+def prune(*, now: datetime | None = None, told: Told = lambda name, more: None) -> Pruned:
+    """Takes away what is older, or more, than the operators want to keep.
 
     Tasks that are unfinished, or that unfinished ones wait for, stay with everything that belongs to them.
     """
     now = now or timezone.now()
-    logs, samples, tasks = _old_logs(now), upkeep.old_samples(now), _old_tasks(now)
-    if dry_run:
-        return Pruned(logs=logs.count(), samples=samples.count(), tasks=tasks.count())
-    upkeep.prune_rows(AgentState.objects.filter(at__lt=now - AGENT_STATES_KEPT), AGENT_STREAM)
+    states = AgentState.objects.filter(at__lt=now - AGENT_STATES_KEPT)
+    upkeep.prune_rows([states], AGENT_STREAM, lambda more: None)
     return Pruned(
-        logs=upkeep.prune_rows(logs, LOG_STREAM),
-        samples=upkeep.prune_rows(samples, SAMPLE_STREAM),
-        tasks=_delete_tasks(tasks),
+        logs=upkeep.prune_rows(_old_logs(now), LOG_STREAM, partial(told, "logs")),
+        samples=upkeep.prune_rows(upkeep.old_samples(now), SAMPLE_STREAM, partial(told, "samples")),
+        tasks=_delete_tasks(_old_tasks(now), partial(told, "tasks")),
     )
 
 
-def _old_logs(now: datetime) -> QuerySet[LogEntry]:
+def would_prune(now: datetime | None = None) -> Pruned:
+    """What `prune` would take away now."""
+    now = now or timezone.now()
+    return Pruned(
+        logs=upkeep.count(_old_logs(now)),
+        samples=upkeep.count(upkeep.old_samples(now)),
+        tasks=_old_tasks(now).count(),
+    )
+
+
+def _old_logs(now: datetime) -> list[QuerySet[LogEntry]]:
     unfinished = Task.objects.filter(pk=OuterRef("agent"), status__in=(Status.PENDING, Status.RUNNING))
-    return upkeep.old_logs(now).filter(~Exists(unfinished))
+    return [rows.filter(~Exists(unfinished)) for rows in upkeep.old_logs(now)]
 
 
 def _old_tasks(now: datetime) -> QuerySet[Task]:
-    days = upkeep.current().keep_tasks_days
-    if days is None:
+    kept, finished = upkeep.current(), Task.objects.filter(status__in=FINISHED)
+    until = [now - timedelta(days=kept.keep_tasks_days)] if kept.keep_tasks_days is not None else []
+    if kept.keep_tasks_max is not None:
+        beyond = finished.order_by("-completed_at").values_list("completed_at", flat=True)
+        until += [moment for moment in beyond[kept.keep_tasks_max : kept.keep_tasks_max + 1] if moment]
+    if not until:
         return Task.objects.none()
     needed = Dependency.objects.filter(needs=OuterRef("pk"))
-    return (
-        Task.objects.filter(status__in=FINISHED, completed_at__lt=now - timedelta(days=days))
-        .filter(~Exists(needed))
-        .order_by("completed_at")
-    )
+    return finished.filter(completed_at__lte=max(until)).filter(~Exists(needed)).order_by("completed_at")
 
 
-def _delete_tasks(tasks: QuerySet[Task]) -> int:
+def _delete_tasks(tasks: QuerySet[Task], told: Callable[[int], None]) -> int:
     """One after the other, since each brings runs and log entries; those that only they needed come next."""
     deleted = 0
     while batch := list(tasks.values_list("pk", flat=True)[:100]):
         gone = sum(map(_delete, batch))
         upkeep.compact()
         deleted += gone
+        told(gone)
         if not gone:
             break
     return deleted

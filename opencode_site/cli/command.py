@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import textwrap
 import threading
@@ -29,9 +30,17 @@ from opencode_site.ws.errors import ProtocolError
 from tasks.errors import TaskError
 from tasks.models import Task
 
+MANUAL_WIDTH = 100
+"""Columns of a help text on a terminal that has more."""
 FLUSH_PATIENCE = 2.0
 """Seconds that a command waits for the broker to take its update messages. Without them the web processes
 look into the database by themselves."""
+
+
+def _filled(text: str, *, hanging: int = 0) -> str:
+    """The text in lines of the terminal's width."""
+    width = min(shutil.get_terminal_size().columns - 2, MANUAL_WIDTH)
+    return textwrap.fill(text, width, subsequent_indent=" " * hanging)
 
 
 class _Manual(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -66,7 +75,7 @@ class Command(BaseCommand):
             formatter_class=_Manual,
             **kwargs,
         )
-        parser.description = textwrap.dedent(self.help).strip()
+        parser.description = _filled(" ".join(self.help.split()))
         return parser
 
     def _epilog(self) -> str:
@@ -74,9 +83,8 @@ class Command(BaseCommand):
         ends = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE)
         codes = sorted({*common, *self.exits, *ends})
         examples = [f"  # {what}\n  manage.py {how}" for how, what in self.examples]
-        return "\n".join(
-            ["examples:", *examples, "", "exit codes:", *(f"  {code:>3}  {MEANINGS[code]}" for code in codes)]
-        )
+        meanings = [_filled(f"  {code:>3}  {MEANINGS[code]}", hanging=7) for code in codes]
+        return "\n".join(["examples:", *examples, "", "exit codes:", *meanings])
 
     @cached_property
     def out(self) -> Terminal:

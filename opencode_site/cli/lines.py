@@ -14,7 +14,8 @@ def log_line(entry: LogRecord, *, id_width: int = 0) -> Text:
     indented, so that no message can pass for a line of another."""
     style = LEVEL_STYLES[entry.level]
     moment = entry.time.astimezone(timezone.get_default_timezone())
-    head = Text(f"{moment:%H:%M:%S} ", style="dim")
+    head = Text()
+    head.append(f"{moment:%H:%M:%S} ", style="dim")
     head.append(f"{entry.level:<5} ", style=style)
     if id_width:
         head.append(f"{entry.agent:<{id_width}} ", style="cyan")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import time
-import uuid
 from datetime import timedelta
 
 from django.conf import settings
@@ -17,6 +14,7 @@ from tasks.errors import LostRace
 from tasks.execution import supervisor
 from tasks.execution.follower import Followed
 from tasks.execution.launcher import launch, run_dir
+from tasks.execution.spool import spooled
 from tasks.models import Run, RunState
 
 logger = logging.getLogger(__name__)
@@ -25,8 +23,6 @@ LAUNCH_PATIENCE = timedelta(seconds=10)
 """A run in `starting` younger than this may be in the hands of a dispatcher that has not finished."""
 ORPHAN_ROUNDS = 5
 """Searches for orphans; each finds what those of the one before have forked meanwhile."""
-SPOOL_PATIENCE = 600.0
-"""Seconds before a spool directory without a run in the database counts as left behind."""
 
 
 def examine(followed: Followed) -> bool:
@@ -99,7 +95,7 @@ def end_disowned() -> None:
 
     Another host declares the runs of a silent one lost, and may have started them anew meanwhile.
     """
-    alive = {name for name in _spooled() if supervisor.is_alive(settings.RUNS_DIR / name)}
+    alive = {name for name in spooled() if supervisor.is_alive(settings.RUNS_DIR / name)}
     owned = Run.objects.filter(pk__in=alive).exclude(state=RunState.ENDED).values_list("pk", flat=True)
     for name in alive - {str(pk) for pk in owned}:
         directory = settings.RUNS_DIR / name
@@ -108,35 +104,6 @@ def end_disowned() -> None:
             with about("", name):
                 logger.warning("the run has ended, and its agent goes on: it is ended")
             supervisor.request_stop(directory, reason="lost")
-
-
-def _spooled() -> set[str]:
-    """The ids of the runs that have a spool directory here."""
-    try:
-        return {path.name for path in settings.RUNS_DIR.iterdir() if _is_uuid(path.name)}
-    except FileNotFoundError:
-        return set()
-
-
-def remove_left_spool() -> int:
-    """Deletes the spool directories whose run is no longer in the database; returns how many."""
-    ids = _spooled()
-    kept = {str(pk) for pk in Run.objects.filter(pk__in=ids).values_list("pk", flat=True)}
-    removed = 0
-    for name in ids - kept:
-        directory = settings.RUNS_DIR / name
-        old = time.time() - directory.stat().st_mtime > SPOOL_PATIENCE
-        if old and not supervisor.is_alive(directory):
-            shutil.rmtree(directory)
-            removed += 1
-    return removed
-
-
-def _is_uuid(name: str) -> bool:
-    try:
-        return str(uuid.UUID(name)) == name
-    except ValueError:
-        return False
 
 
 def still_in_flight(followed: Followed) -> bool:

@@ -21,9 +21,10 @@ from watchfiles import watch
 
 from monitoring.about import about
 from tasks import services
-from tasks.execution.adoption import carry_out_stop, end_disowned, remove_left_spool, still_in_flight
+from tasks.execution.adoption import carry_out_stop, end_disowned, still_in_flight
 from tasks.execution.follower import Followed, follow_once
 from tasks.execution.launcher import agents_found, dispatch
+from tasks.execution.spool import trim_spool
 from tasks.models import Run
 from tasks.schedules import take_turns
 from tasks.selectors import runs_in_flight
@@ -35,7 +36,7 @@ UPKEEP_INTERVAL = 2.0
 REPORT_INTERVAL = 5.0
 """Seconds between two reports of the host; half of what readers of its row may rely on."""
 SPOOL_INTERVAL = 600.0
-"""Seconds between two searches for spool directories that no run owns."""
+"""Seconds between two looks at what of the spool may go."""
 DISOWNED_INTERVAL = 30.0
 """Seconds between two searches for agents that go on although their run was declared lost."""
 SETTLE_MS, STEP_MS = 40, 10
@@ -139,8 +140,8 @@ class HostUpkeep(threading.Thread):
                 started_at=self._started_at,
                 agents=agents_found(),
             )
-        if self._is_due("spool", SPOOL_INTERVAL) and (removed := remove_left_spool()):
-            logger.info("removed %d spool directories that no run owns", removed)
+        if self._is_due("spool", SPOOL_INTERVAL) and (gone := trim_spool()).directories:
+            logger.info("removed %d spool directories, %d bytes", gone.directories, gone.bytes)
         if self._is_due("disowned", DISOWNED_INTERVAL):
             end_disowned()
         take_turns()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -22,7 +20,7 @@ from tasks import services
 from tasks.agents.base import Exit, Verdict
 from tasks.events import AGENT_STREAM, TASK_STREAM
 from tasks.models import AgentState, Run, Task
-from tasks.retention import Pruned, prune
+from tasks.retention import Pruned, prune, would_prune
 
 Claimed = Callable[..., Run]
 OLD = timedelta(days=100)
@@ -57,7 +55,7 @@ def test_takes_old_log_entries_and_samples_and_says_how_far(monkeypatch: pytest.
     young = log(age=timedelta(days=1))
     for age in (OLD, timedelta(0)):
         sample(age)
-    assert prune(dry_run=True) == Pruned(logs=5, samples=1, tasks=0)
+    assert would_prune() == Pruned(logs=5, samples=1, tasks=0)
     assert LogEntry.objects.count() == 6
     assert prune() == Pruned(logs=5, samples=1, tasks=0)
     assert list(LogEntry.objects.all()) == [young]
@@ -148,10 +146,37 @@ def test_lets_the_admin_set_the_sampling_interval(client: Client, settings: Any)
 
 
 @pytest.mark.django_db
-def test_tells_at_the_shell_what_would_go(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    log()
-    call_command("prune", "--dry-run")
-    assert "1 log entries would go (older than 90 days)" in capsys.readouterr().out
-    call_command("prune")
-    assert "1 log entries gone" in capsys.readouterr().out
-    assert LogEntry.objects.count() == 0
+def test_takes_what_is_more_than_is_kept_the_oldest_first(
+    claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "BATCH", 2)
+    for name in "abcd":
+        finish(claimed(name))
+    Task.objects.filter(pk="b").update(completed_at=timezone.now() - timedelta(days=1))
+    LogEntry.objects.all().delete()
+    old, young = [log() for _ in range(3)], [log(age=timedelta(0)) for _ in range(5)]
+    for _ in range(3):
+        sample(timedelta(0))
+    wanted(keep_logs_max=4, keep_samples_max=1, keep_tasks_max=3)
+    # Three entries are too old, and one more is too much: each is counted once.
+    assert would_prune() == Pruned(logs=4, samples=2, tasks=1)
+    told: list[tuple[str, int]] = []
+    assert prune(told=lambda name, more: told.append((name, more))) == Pruned(logs=4, samples=2, tasks=1)
+    assert told == [("logs", 2), ("logs", 1), ("logs", 1), ("samples", 2), ("tasks", 1)]
+    assert set(LogEntry.objects.filter(agent="", message="m")) == set(young[1:])
+    assert LOG_STREAM.floor() == young[0].pk > old[-1].pk
+    assert set(Task.objects.values_list("pk", flat=True)) == {"a", "c", "d"}
+    wanted(keep_logs_max=0, keep_samples_max=0, keep_tasks_max=0)
+    prune()
+    assert [model.objects.count() for model in (LogEntry, ResourceSample, Task)] == [0, 0, 0]
+
+
+@pytest.mark.django_db
+def test_never_takes_the_log_of_unfinished_work_however_much_it_is(claimed: Claimed) -> None:
+    claimed("working")
+    LogEntry.objects.all().delete()
+    of_work = [log(agent="working", age=timedelta(0)) for _ in range(3)]
+    log(age=timedelta(0))
+    wanted(keep_logs_max=1)
+    prune()
+    assert set(LogEntry.objects.filter(agent="working")) == set(of_work)

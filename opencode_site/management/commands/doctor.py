@@ -10,12 +10,15 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from opencode_site.cli.terminal import unwrapped
+from opencode_site.cli.terminal import line, shown, terminal, unwrapped
 from opencode_site.doctor import Finding, State, examine
 
 EXIT_UNWELL = 1
+SEEN = 2000
+"""Characters of what was seen, and of how to mend it, in a line for a pipe."""
 COLOURS = {State.OK: "green", State.WARNING: "yellow", State.ERROR: "bold red"}
 
 
@@ -33,7 +36,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         findings = []
-        console = Console(file=unwrapped(self.stdout), highlight=False)
+        console = terminal(unwrapped(self.stdout), no_color=options["no_color"])
         for finding in examine():
             findings.append(finding)
             if not options["json"]:
@@ -45,10 +48,19 @@ class Command(BaseCommand):
 
 
 def _show(console: Console, finding: Finding) -> None:
-    """A line that a pipe gets whole, and that a terminal wraps."""
-    console.print(
-        Text.assemble((f"{finding.state:<8}", COLOURS[finding.state]), f"{finding.name:<16}{finding.seen}"),
-        soft_wrap=True,
-    )
-    if finding.mend:
-        console.print(Text(f"{'':<24}→ {finding.mend}"), soft_wrap=True)
+    """A line that a pipe gets whole; on a terminal what is too long goes on below where it began."""
+    state = Text(f"{finding.state:<8}", COLOURS[finding.state])
+    seen, mend = shown(finding.seen), shown(f"→ {finding.mend}" if finding.mend else "")
+    if not console.is_terminal:
+        seen, mend = line(finding.seen, limit=SEEN), line(mend.plain, limit=SEEN)
+        console.print(Text.assemble(state, f"{finding.name:<16}", seen), soft_wrap=True)
+        if mend:
+            console.print(Text.assemble(" " * 24, mend), soft_wrap=True)
+        return
+    grid = Table.grid()
+    for width in (8, 16, None):
+        grid.add_column(width=width, overflow="fold")
+    grid.add_row(state, finding.name, seen)
+    if mend:
+        grid.add_row("", "", mend)
+    console.print(grid)

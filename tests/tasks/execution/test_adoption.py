@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import time
-import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,8 @@ from django.utils import timezone
 
 from monitoring.models import LogEntry
 from tasks import services
-from tasks.execution import adoption, supervisor
-from tasks.execution.adoption import carry_out_stop, end_disowned, examine, remove_left_spool, still_in_flight
+from tasks.execution import supervisor
+from tasks.execution.adoption import carry_out_stop, end_disowned, examine, still_in_flight
 from tasks.execution.launcher import dispatch, run_dir
 from tasks.models import Run, RunState
 from tasks.selectors import get_task
@@ -130,22 +127,3 @@ def test_fails_a_task_whose_working_directory_has_gone_since(db: None, settings:
     project.rename(tmp_path / "elsewhere")
     dispatch()
     assert get_task("a").failure_reason == "working_dir"
-
-
-@pytest.mark.parametrize("age", [0.0, 2 * adoption.SPOOL_PATIENCE])
-def test_prunes_old_spool_directories_that_no_run_owns(spooled: Spooled, settings: Any, age: float) -> None:
-    followed = spooled(stdout="x")
-    left = settings.RUNS_DIR / str(uuid.uuid4())
-    other = settings.RUNS_DIR / "somebody's notes"
-    for path in (left, other):
-        path.mkdir()
-    for path in (left, other, followed.directory):
-        os.utime(path, (time.time() - age,) * 2)
-    assert remove_left_spool() == (1 if age else 0)
-    assert left.exists() is (age == 0)
-    assert other.exists()
-    assert followed.directory.exists()
-    followed.run.task.delete()
-    os.utime(followed.directory, (1, 1))
-    remove_left_spool()
-    assert not followed.directory.exists()
