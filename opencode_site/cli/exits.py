@@ -34,7 +34,7 @@ MEANINGS = {
     ExitCode.FAILED: "the task has failed",
     ExitCode.BAD_INPUT: "wrong usage, a wrong value or a wrong setting",
     ExitCode.CANCELLED: "the task was cancelled",
-    ExitCode.NOT_FOUND: "no task has this id",
+    ExitCode.NOT_FOUND: "no task, or no key, has this id",
     ExitCode.DATABASE: "the database is missing, out of date or away",
     ExitCode.REFUSED: "refused as things are: a status, an id or a file that is taken, a server that runs",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C; tasks and agents go on",
@@ -83,9 +83,19 @@ def from_database(error: DatabaseError | InterfaceError) -> Failure:
             ExitCode.DATABASE,
         )
     if missing:
-        return Failure(
-            f"the database lacks {missing} migrations: run `manage.py migrate`, or `make serve` once; "
-            "or is OPENCODE_DATA_DIR or DATABASE_URL another one than the server's?",
-            ExitCode.DATABASE,
-        )
+        return _lacks(missing)
     return Failure(f"the database has refused: {problem}", ExitCode.DATABASE)
+
+
+def require_tables() -> None:
+    """For what would not notice that there are none; an earlier version's will do. Raises `Failure`."""
+    if not connection.introspection.table_names():
+        raise _lacks(missing_migrations())
+
+
+def _lacks(missing: int) -> Failure:
+    return Failure(
+        f"the database lacks {missing} migrations: run `manage.py migrate`, or `make serve` once; "
+        "or is OPENCODE_DATA_DIR or DATABASE_URL another one than the server's?",
+        ExitCode.DATABASE,
+    )

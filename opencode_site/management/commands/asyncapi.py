@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from opencode_site.asyncapi import document
+from opencode_site.cli import command
+from opencode_site.cli.exits import ExitCode
 
 
-class Command(BaseCommand):
-    help = "Prints the protocol as an AsyncAPI 3 document, e.g.: manage.py asyncapi > asyncapi.json"
+class Command(command.Command):
+    help = """
+        Prints the protocol of the WebSocket as an AsyncAPI 3 document, as the server has it at
+        /asyncapi.json. Neither server nor database is needed.
+        """
+    examples = (("asyncapi > asyncapi.json", "for generators and for editors"),)
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(json.dumps(document(), indent=2))
+    def work(self, options: dict[str, Any]) -> ExitCode:
+        self.write_json(document())
+        return ExitCode.DONE

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opencode_site.cli import command
-from opencode_site.cli.exits import ExitCode, Failure
+from opencode_site.cli.exits import ExitCode, Failure, require_tables
 from opencode_site.cli.terminal import line
 from opencode_site.keeping import archive
 from opencode_site.keeping.databases import CannotKeep
@@ -32,6 +32,7 @@ class Command(command.Command):
 
     def work(self, options: dict[str, Any]) -> ExitCode:
         file: Path = options["file"].expanduser().absolute()
+        require_tables()
         try:
             archive.write(file, overwrite=options["force"])
         except FileExistsError as error:

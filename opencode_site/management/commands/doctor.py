@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opencode_site.cli.terminal import line, shown, terminal, unwrapped
+from opencode_site.cli import command
+from opencode_site.cli.exits import ExitCode
+from opencode_site.cli.terminal import line, shown
 from opencode_site.doctor import Finding, State, examine
 
-EXIT_UNWELL = 1
 SEEN = 2000
 """Characters of what was seen, and of how to mend it, in a line for a pipe."""
 COLOURS = {State.OK: "green", State.WARNING: "yellow", State.ERROR: "bold red"}
 
 
-class Command(BaseCommand):
-    help = (
-        "Looks at packages, agents (really run), database, broker, worker, beat, disk, settings and files, "
-        "and says how to mend what is wrong. The server need not run. Exit code 1: something is wrong; "
-        "warnings alone are 0."
+class Command(command.Command):
+    help = """
+        Looks at packages, agents (really run), database, broker, worker, beat, disk, settings and files, and
+        says how to mend what is wrong. The server need not run. The exit code is 1 when something is wrong;
+        warnings alone are 0.
+        """
+    usage = "[--json]"
+    examples = (
+        ("doctor", "everything, one after the other"),
+        ("doctor --json | jq -r '.[] | select(.state == \"error\") | .mend'", "for a script"),
     )
-    requires_system_checks: list[str] = []
-    """They are findings among others."""
+    exits = (ExitCode.FAILED,)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="a JSON array instead of lines")
 
-    def handle(self, *_: Any, **options: Any) -> None:
+    def work(self, options: dict[str, Any]) -> ExitCode:
         findings = []
-        console = terminal(unwrapped(self.stdout), no_color=options["no_color"])
         for finding in examine():
             findings.append(finding)
             if not options["json"]:
-                _show(console, finding)
+                _show(self.out, finding)
         if options["json"]:
-            self.stdout.write(json.dumps([dataclasses.asdict(each) for each in findings], indent=2))
-        if any(each.state == State.ERROR for each in findings):
-            sys.exit(EXIT_UNWELL)
+            self.write_json([dataclasses.asdict(each) for each in findings])
+        unwell = any(each.state == State.ERROR for each in findings)
+        return ExitCode.FAILED if unwell else ExitCode.DONE
 
 
 def _show(console: Console, finding: Finding) -> None:

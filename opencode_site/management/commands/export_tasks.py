@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import json
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError
 
-from opencode_site.cli.exits import end_for_lack_of_a_reader
+from opencode_site.cli import command
+from opencode_site.cli.command import printable
+from opencode_site.cli.exits import ExitCode, Failure
 from opencode_site.portable.files import written_beside
 from opencode_site.portable.records import header, record_of
 from tasks.models import Status, Task
 
 
-class Command(BaseCommand):
-    help = (
-        "Writes tasks with their statuses and times to a file (mode 0600) or to stdout. Runs and logs are "
-        "no part of it. Examples: manage.py export_tasks tasks.jsonl; "
-        "manage.py export_tasks --status pending --status failed | ssh other 'manage.py import_tasks -'"
+class Command(command.Command):
+    help = """
+        Writes tasks with their statuses and times to a file (mode 0600) or to stdout. Runs and logs are no
+        part of it. `import_tasks` reads it, here or in another installation.
+        """
+    usage = "[options] [FILE]"
+    examples = (
+        ("export_tasks tasks.jsonl", "all tasks"),
+        (
+            "export_tasks --status pending | ssh other 'manage.py import_tasks -'",
+            "what waits, to another host",
+        ),
     )
-    requires_system_checks: list[str] = []
+    exits = (ExitCode.REFUSED,)
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", nargs="?", default="-", help="where to; - is stdout, the default")
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "file", nargs="?", default="-", metavar="FILE", help="where to; - is stdout, the default"
+        )
         parser.add_argument(
             "--status", action="append", choices=Status.values, help="only tasks with it; may be repeated"
         )
@@ -38,38 +48,28 @@ class Command(BaseCommand):
         )
         parser.add_argument("--force", action="store_true", help="replace the file if it exists")
 
-    def handle(self, *_: Any, file: str, force: bool, **options: Any) -> None:
+    def work(self, options: dict[str, Any]) -> ExitCode:
         tasks = Task.objects.order_by("created_at", "pk").prefetch_related("needs")
         if options["status"]:
             tasks = tasks.filter(status__in=options["status"])
         parts = (_lines if options["format"] == "jsonl" else _document)(_records(tasks))
-        try:
-            self._write_to(file, parts, force=force)
-        except DatabaseError as error:
-            problem = " ".join(str(error).split())
-            raise CommandError(
-                f"the database cannot be read: {problem}; see DATABASE_URL, or run `manage.py migrate`",
-                returncode=2,
-            ) from error
-
-    def _write_to(self, file: str, parts: Iterator[tuple[int, str]], *, force: bool) -> None:
+        file = options["file"]
         if file == "-":
-            self._to_stdout(parts)
-            return
-        try:
-            with written_beside(Path(file), overwrite=force) as part, part.open("w", encoding="utf-8") as out:
-                count = _write(parts, out)
-        except OSError as error:
-            raise CommandError(f"cannot write {file}: {error.strerror or error}", returncode=2) from error
-        self.stderr.write(f"{count:,} task{'' if count == 1 else 's'} written to {file}")
-
-    def _to_stdout(self, parts: Iterator[tuple[int, str]]) -> None:
-        try:
             for _, text in parts:
                 self.stdout.write(text, ending="")
-            self.stdout.flush()
-        except BrokenPipeError:
-            end_for_lack_of_a_reader()
+            return ExitCode.DONE
+        try:
+            with (
+                written_beside(Path(file), overwrite=options["force"]) as part,
+                part.open("w", encoding="utf-8") as out,
+            ):
+                count = _write(parts, out)
+        except FileExistsError as error:
+            raise Failure(f"cannot write {file}: {error.strerror or error}", ExitCode.REFUSED) from error
+        except OSError as error:
+            raise Failure(f"cannot write {file}: {error.strerror or error}", ExitCode.BAD_INPUT) from error
+        self.stderr.write(printable(f"{count:,} task{'' if count == 1 else 's'} written to {file}"))
+        return ExitCode.DONE
 
 
 def _records(tasks: Any) -> Iterator[str]:

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connection
+from django.db import connection
 
+from opencode_site.cli import command
+from opencode_site.cli.command import printable
+from opencode_site.cli.exits import ExitCode, Failure
 from opencode_site.portable.importing import Choices, Outcome, Refused, import_records
 from opencode_site.portable.reading import Source, UnreadableFile, records
 from opencode_site.serve.database import migrate
 from opencode_site.serve.preflight import CannotServe
 from tasks.models import Status, Task
 
-EXIT_REFUSED, EXIT_UNREADABLE = 1, 2
 
-
-class Command(BaseCommand):
-    help = (
-        "Reads tasks from a file that export_tasks wrote, or from the original system's .claude directory, "
-        "tasks.json or task_status.json. Pending tasks are queued; finished ones are kept as they ended and "
-        "never run; those that were running are skipped. What is here already stays as it is. "
-        "Exit code: 0 all is here now, 1 something was refused, 2 the file or the database cannot be used. "
-        "Examples: manage.py import_tasks tasks.jsonl; manage.py import_tasks ~/old/.claude --dry-run"
+class Command(command.Command):
+    help = """
+        Reads tasks from a file that export_tasks wrote, or from the original system's .claude directory,
+        tasks.json or task_status.json. Pending tasks are queued; finished ones are kept as they ended and
+        never run; those that were running are skipped. What is here already stays as it is, so that it may be
+        done again.
+        """
+    usage = "[options] FILE"
+    examples = (
+        ("import_tasks tasks.jsonl", "what is not here yet"),
+        ("import_tasks --dry-run ~/old/.claude", "what the original system's would become"),
     )
-    requires_system_checks: list[str] = []
+    exits = (ExitCode.REFUSED,)
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", help="the file, the original system's .claude directory, or - for stdin")
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "file", metavar="FILE", help="the file, the original system's .claude directory, or - for stdin"
+        )
         parser.add_argument(
             "--status", action="append", choices=Status.values, help="only tasks with it; may be repeated"
         )
@@ -42,32 +49,37 @@ class Command(BaseCommand):
         parser.add_argument("--working-dir", help="where all the tasks are to work, whatever the file says")
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
-    def handle(self, *_: Any, file: str, dry_run: bool, all_or_nothing: bool, **options: Any) -> None:
+    def work(self, options: dict[str, Any]) -> ExitCode:
+        dry_run = options["dry_run"]
         try:
-            found = records(_source(file))
+            found = records(_source(options["file"]))
+        except UnreadableFile as error:
+            raise Failure(str(error), ExitCode.BAD_INPUT) from error
+        try:
             # An import may be the first thing that a new installation sees.
             if Task._meta.db_table not in connection.introspection.table_names():
                 migrate()
-        except (UnreadableFile, CannotServe, DatabaseError) as error:
-            raise CommandError(str(error), returncode=EXIT_UNREADABLE) from error
+        except CannotServe as error:
+            raise Failure(str(error), ExitCode.DATABASE) from error
         choices = Choices(
             statuses=frozenset(options["status"] or ()),
             requeue_running=options["requeue_running"],
             working_dir=options["working_dir"],
         )
         try:
-            outcome = import_records(found, choices, all_or_nothing=all_or_nothing, dry_run=dry_run)
+            outcome = import_records(
+                found, choices, all_or_nothing=options["all_or_nothing"], dry_run=dry_run
+            )
         except Refused as refused:
             self._report(refused.outcome, dry_run=dry_run)
-            raise CommandError("nothing was imported, as --all-or-nothing asks") from refused
+            raise Failure("nothing was imported, as --all-or-nothing asks", ExitCode.REFUSED) from refused
         self._report(outcome, dry_run=dry_run)
-        if outcome.refused:
-            sys.exit(EXIT_REFUSED)
+        return ExitCode.REFUSED if outcome.refused else ExitCode.DONE
 
     def _report(self, outcome: Outcome, *, dry_run: bool) -> None:
         for word, pairs in (("refused", outcome.refused), ("skipped", outcome.skipped)):
             for task_id, reason in pairs:
-                self.stderr.write(f"{word}: {task_id}: {reason}")
+                self.stderr.write(printable(f"{word}: {task_id}: {reason}"))
         done = "would be imported" if dry_run else "imported"
         self.stdout.write(
             f"{len(outcome.imported)} {done}, {len(outcome.present)} here already, "

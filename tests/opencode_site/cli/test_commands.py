@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands
 
 from tests.opencode_site.cli.conftest import Manage
 from tests.support.server import ROOT, Server
 
-COMMANDS = ("submit", "tasks", "tail", "cancel", "retry", "runs", "hosts", "processes")
+COMMANDS = sorted(name for name, app in get_commands().items() if app == "opencode_site" and name != "serve")
 
 
 def orders(**what: object) -> str:
@@ -113,9 +114,10 @@ def test_lists_hosts_processes_and_tasks(manage: Manage) -> None:
     assert (task["id"], task["priority"]) == ("listed", "medium")
 
 
-def test_ends_quietly_when_nobody_reads(server: Server) -> None:
+@pytest.mark.parametrize("command", ["tasks --json", "doctor", "export_tasks", "asyncapi", "prune --json"])
+def test_ends_quietly_when_nobody_reads(server: Server, command: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "tasks", "--json"],
+        [sys.executable, "manage.py", *command.split()],
         cwd=ROOT,
         env=server.environment,
         stdout=subprocess.PIPE,
@@ -137,10 +139,21 @@ def test_help_is_a_manual(manage: Manage, name: str) -> None:
     assert "exit codes:" in manual
 
 
-def test_says_how_to_mend_a_database_that_is_not_there(manage: Manage, tmp_path: Path) -> None:
-    empty = manage("tasks", OPENCODE_DATA_DIR=str(tmp_path / "var"))
-    assert (empty.returncode, "manage.py migrate" in empty.stderr) == (5, True)
-    away = manage("tasks", DATABASE_URL="postgres://nobody@127.0.0.1:1/none")
-    assert (away.returncode, "DATABASE_URL" in away.stderr) == (5, True)
-    for done in (empty, away):
+@pytest.mark.parametrize(
+    "command", ["tasks", "export_tasks", "prune", "apikey list", "backup x.tar", "submit hello", "tail t"]
+)
+def test_says_how_to_mend_a_database_that_is_not_there(manage: Manage, tmp_path: Path, command: str) -> None:
+    empty = manage(*command.split(), OPENCODE_DATA_DIR=str(tmp_path / "var"))
+    away = manage(*command.split(), DATABASE_URL="postgres://nobody@127.0.0.1:1/none")
+    for done, mends in ((empty, "manage.py migrate"), (away, "DATABASE_URL")):
+        assert (done.returncode, mends in done.stderr) == (5, True), done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_says_what_a_directory_lacks_that_it_may_not_write_to(manage: Manage, tmp_path: Path) -> None:
+    file = tmp_path / "not-a-directory"
+    file.touch()
+    for command in ("export_tasks", "backup"):
+        done = manage(command, str(file / "tasks.jsonl"))
+        assert (done.returncode, "cannot write" in done.stderr) == (2, True), done.stderr
         assert len(done.stderr.splitlines()) == 1
