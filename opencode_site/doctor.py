@@ -8,12 +8,14 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.core.checks import ERROR, WARNING, Tags, run_checks
 from django.db import Error as AnyDatabaseError
 from django.db import connection
+from django.utils import timezone
 
 from monitoring import upkeep
 from monitoring.models import Upkeep
@@ -26,9 +28,12 @@ from tasks.execution import supervisor
 from tasks.execution.disk import MIB, free_space
 from tasks.execution.launcher import agents_found
 from tasks.execution.surroundings import agent_environment
+from tasks.queue import hosts_alive
 
 VERSION_PATIENCE = 20.0
 """Seconds for an agent to tell its version; opencode takes under one on an idle machine."""
+YOUNG = timedelta(seconds=30)
+"""Age of a worker in which nothing of the schedule need have been carried out yet."""
 START = "Start the server: make serve"
 
 
@@ -148,6 +153,9 @@ def _parts(*, running: bool) -> Iterator[Finding]:
         broken = running or (part.name == "broker" and not settings.EMBEDDED_BROKER)
         if part.ok:
             yield Finding(name=part.name, state=State.OK, seen=part.why)
+        elif broken and part.name == "beat" and _worker_is_young():
+            mend = "The worker has just started: look again in half a minute"
+            yield Finding(name=part.name, state=State.WARNING, seen=part.why, mend=mend)
         elif broken:
             place = settings.LOGS_DIR / ("valkey.log" if part.name == "broker" else "worker.log")
             mend = (
@@ -156,6 +164,11 @@ def _parts(*, running: bool) -> Iterator[Finding]:
             yield Finding(name=part.name, state=State.ERROR, seen=part.why, mend=mend)
         else:
             yield Finding(name=part.name, state=State.WARNING, seen=part.why, mend=START)
+
+
+def _worker_is_young() -> bool:
+    oldest = hosts_alive().order_by("started_at").first()
+    return oldest is not None and timezone.now() - oldest.started_at < YOUNG
 
 
 def _disk() -> Iterator[Finding]:
