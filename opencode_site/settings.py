@@ -233,6 +233,9 @@ if "sqlite3" in DATABASES["default"]["ENGINE"]:
         _private_file(DATA_DIR / "db.sqlite3")
     # Django would test in memory, where threads share one connection's locks and nothing of the above holds.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+else:
+    # A host that swallows packets would hold each request and each command for the two minutes of TCP.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

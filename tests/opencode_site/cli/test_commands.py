@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from django.core.management import get_commands
 
 from tests.opencode_site.cli.conftest import Manage
+from tests.support.disks import mounted, read_only
 from tests.support.server import ROOT, Server
 
 COMMANDS = sorted(name for name, app in get_commands().items() if app == "opencode_site" and name != "serve")
@@ -148,6 +151,25 @@ def test_says_how_to_mend_a_database_that_is_not_there(manage: Manage, tmp_path:
     for done, mends in ((empty, "manage.py migrate"), (away, "DATABASE_URL")):
         assert (done.returncode, mends in done.stderr) == (5, True), done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_does_not_wait_for_ever_for_a_database_that_says_nothing(manage: Manage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgres://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        done = manage("tasks", DATABASE_URL=url)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1), done.stderr
+    assert "timeout" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["tasks", "submit hello", "doctor", "prune", "demo --once"])
+def test_says_in_one_line_that_the_data_directory_may_not_be_written(
+    manage: Manage, tmp_path: Path, command: str
+) -> None:
+    with mounted(tmp_path, kib=1024):
+        read_only(tmp_path)
+        done = manage(*command.split(), OPENCODE_DATA_DIR=str(tmp_path / "var"))
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert re.fullmatch(r"error: OPENCODE_DATA_DIR is .*Read-only file system\n", done.stderr)
 
 
 def test_says_what_a_directory_lacks_that_it_may_not_write_to(manage: Manage, tmp_path: Path) -> None:
