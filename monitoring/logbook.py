@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
+
 from monitoring.events import Channel, Event, LogEntryUpdate, LogRecord
 from monitoring.models import Level, LogEntry
 from monitoring.publish import publish
 from monitoring.streams import Stream
+from monitoring.times import utc_text
 
 
 def record(entries: Sequence[LogEntry]) -> None:
@@ -33,8 +36,26 @@ def log_record(entry: LogEntry) -> LogRecord:
 
 def log_event(entry: LogEntry) -> Event:
     """The update message of an entry."""
-    update = LogEntryUpdate.model_construct(log=log_record(entry), cursor=str(entry.pk))
-    return Event(id=entry.pk, facts={"level": entry.level, "agent": entry.agent}, frame=update.frame())
+    try:
+        frame = _quick_frame(entry)
+    except orjson.JSONEncodeError:
+        # A number of more than 64 bits: JSON knows no bound, and neither does the model.
+        frame = LogEntryUpdate.model_construct(log=log_record(entry), cursor=str(entry.pk)).frame()
+    return Event(id=entry.pk, facts={"level": entry.level, "agent": entry.agent}, frame=frame)
+
+
+def _quick_frame(entry: LogEntry) -> str:
+    """`LogEntryUpdate`'s, by hand: pydantic took a fifth of the CPU that it costs to store an agent's output
+    (measured with py-spy)."""
+    log = {
+        "id": entry.pk,
+        "time": utc_text(entry.time),
+        "level": str(entry.level),
+        "message": entry.message,
+        "agent": entry.agent,
+        "details": entry.details,
+    }
+    return orjson.dumps({"type": "log_entry", "log": log, "cursor": str(entry.pk)}).decode()
 
 
 LOG_STREAM = Stream(
