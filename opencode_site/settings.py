@@ -220,6 +220,7 @@ DATABASES = {
     )
 }
 if "sqlite3" in DATABASES["default"]["ENGINE"]:
+    DATABASES["default"]["ENGINE"] = "opencode_site.sqlite"
     # IMMEDIATE: a transaction that reads and then writes cannot fail with "database is locked" half way
     # (measured: 2 081 of 2 400 such transactions failed with DEFERRED and 8 writers, none with IMMEDIATE).
     DATABASES["default"]["OPTIONS"] = {

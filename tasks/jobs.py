@@ -30,6 +30,7 @@ from tasks.queue import (
 logger = logging.getLogger(__name__)
 _upkeep: list[HostUpkeep] = []
 _leases = LeaseWatch()
+_dispatching, _next_dispatch = threading.Lock(), threading.Lock()
 
 
 @worker_ready.connect
@@ -53,8 +54,16 @@ def _look_now() -> None:
 
 @shared_task(name=DISPATCH)
 def dispatch() -> None:
-    """Starts what this host has free slots for."""
-    if launcher.dispatch():
+    """Starts what this host has free slots for.
+
+    Of a burst of wake-ups one is at work and one waits: that one will see whatever the others were sent for.
+    """
+    if not _next_dispatch.acquire(blocking=False):
+        return
+    with _dispatching:
+        _next_dispatch.release()
+        started = launcher.dispatch()
+    if started:
         _look_now()
 
 

@@ -7,6 +7,7 @@ the periodic sweep of the host looks by itself.
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import timedelta
 
 from celery import current_app
@@ -45,17 +46,59 @@ def hosts_alive() -> QuerySet[Host]:
 
 def wake_hosts() -> None:
     """After the commit, lets every live agent host look for tasks to start."""
-    transaction.on_commit(lambda: _send_to_live_hosts(DISPATCH))
+    transaction.on_commit(_wakes.ask)
 
 
 def ask_hosts_to_observe() -> None:
     """Lets every live agent host take a sample of itself."""
-    _send_to_live_hosts(OBSERVE)
-
-
-def _send_to_live_hosts(job: str) -> None:
     for name in hosts_alive().values_list("name", flat=True):
-        _send(job, name)
+        _send(OBSERVE, name)
+
+
+class _Wakes:
+    """The wake-ups of this process: the first at once, those of a burst together.
+
+    A host that looks once sees what all of them were sent for; each took 4 ms of CPU, there and here.
+    """
+
+    PAUSE = 0.02
+    """Seconds after a wake-up in which others are collected for the next one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pausing = self._asked = False
+        self._hosts: list[str] = []
+
+    def ask(self) -> None:
+        """Lets every live host look, no later than `PAUSE` from now."""
+        with self._lock:
+            if self._pausing:
+                self._asked = True
+                return
+            self._pausing = True
+        try:
+            self._hosts = list(hosts_alive().values_list("name", flat=True))
+        except BaseException:
+            self._pausing = False
+            raise
+        self._wake()
+
+    def _wake(self) -> None:
+        try:
+            for host in self._hosts:
+                _send(DISPATCH, host)
+        finally:
+            threading.Timer(self.PAUSE, self._end_pause).start()
+
+    def _end_pause(self) -> None:
+        with self._lock:
+            again, self._asked = self._asked, False
+            self._pausing = again
+        if again:
+            self._wake()
+
+
+_wakes = _Wakes()
 
 
 def wake_to_stop(host: str, run_id: str) -> None:

@@ -308,11 +308,14 @@ def claim(host: str, slots: int) -> list[Run]:
     However many dispatchers race, a task is claimed once: its status is changed conditionally, and the
     database allows one run in flight per task. The host's row is locked so that its slots are not overdrawn.
     """
+    # Most wake-ups find nothing to do: they must not make those who write wait.
+    if _free_slots(host, slots) <= 0 or not ready_tasks().exists():
+        return []
     with transaction.atomic():
         row = Host.objects.select_for_update().filter(pk=host).first()
         if row is None or row.paused_because:
             return []
-        free = slots - Run.objects.filter(host=host).exclude(state=RunState.ENDED).count()
+        free = _free_slots(host, slots)
         if free <= 0:
             return []
         ready = list(ready_tasks()[:free])
@@ -322,6 +325,10 @@ def claim(host: str, slots: int) -> list[Run]:
             _record_transition(run.task, old=Status.PENDING, new=Status.RUNNING, run=run)
         accounts.count_claims(runs, since)
         return runs
+
+
+def _free_slots(host: str, slots: int) -> int:
+    return slots - Run.objects.filter(host=host).exclude(state=RunState.ENDED).count()
 
 
 def _claim_one(task: Task, host: str) -> Run | None:

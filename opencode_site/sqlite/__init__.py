@@ -1,0 +1,1 @@
+"""Django's backend for SQLite, with a better way of waiting for one's turn to write."""
