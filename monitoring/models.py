@@ -150,10 +150,9 @@ class Total(models.Model):
 
 
 class RequestPeriod(models.Model):
-    """What one web process answered to one type of message in one period."""
+    """What one web process answered in one period."""
 
     process = models.UUIDField(null=True, help_text="Empty when several processes were merged.")
-    kind = models.CharField(max_length=64, help_text="The message's type.")
     start = models.DateTimeField()
     seconds = models.PositiveIntegerField(help_text="Length of the period.")
     count = models.PositiveIntegerField()
@@ -168,10 +167,8 @@ class RequestPeriod(models.Model):
         ordering = ["start"]
         indexes = [models.Index(fields=["start"], name="request_start")]
         constraints = [
-            models.UniqueConstraint(
-                fields=["process", "kind", "start", "seconds"], name="request_period_once"
-            )
+            models.UniqueConstraint(fields=["process", "start", "seconds"], name="request_period_once")
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.start:%H:%M:%S} +{self.seconds} s: {self.count}"
+        return f"{self.start:%H:%M:%S} +{self.seconds} s: {self.count}"

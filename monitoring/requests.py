@@ -1,4 +1,4 @@
-"""How quickly the server answers: counted in memory, stored as one row per message type and short period."""
+"""How quickly the server answers: counted in memory by message type, stored as one row per short period."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from monitoring.histogram import Histogram, load
+from monitoring.histogram import Histogram, loaded
 from monitoring.models import RequestPeriod
 
 LEVELS = ((10, timedelta(hours=2)), (300, timedelta(days=2)), (3600, timedelta(days=30)))
@@ -24,7 +25,7 @@ the next length. A range is so never cut more coarsely than a twenty-fourth of i
 
 @dataclass(slots=True)
 class Count:
-    """What was answered to one type of message."""
+    """What was answered."""
 
     times: Histogram = field(default_factory=Histogram)
     bytes: int = 0
@@ -64,14 +65,17 @@ class Recorder:
     def flush(self) -> int:
         """Writes what was counted; the current period is written again by the next flush. Returns rows."""
         with self._lock:
-            rows = [self._row(start, kind, count) for (start, kind), count in self._periods.items()]
+            sums: dict[int, Count] = {}
+            for (start, _), count in self._periods.items():
+                sums.setdefault(start, Count()).add(count)
+            rows = [_as_row(self._process, start, LEVELS[0][0], count) for start, count in sums.items()]
             over = time.time() - LEVELS[0][0]
             done = [key for key in self._periods if key[0] <= over]
         if rows:
             RequestPeriod.objects.bulk_create(
                 rows,
                 update_conflicts=True,
-                unique_fields=["process", "kind", "start", "seconds"],
+                unique_fields=["process", "start", "seconds"],
                 update_fields=["count", "total_ms", "low_ms", "high_ms", "bytes", "buckets", "errors"],
             )
         with self._lock:
@@ -89,9 +93,6 @@ class Recorder:
                 found.setdefault(kind, Count()).add(count)
         return found
 
-    def _row(self, start: int, kind: str, count: Count) -> RequestPeriod:
-        return _as_row(self._process, kind, datetime.fromtimestamp(start, UTC), LEVELS[0][0], count)
-
 
 RECORDER = Recorder()
 observe, flush, so_far = RECORDER.observe, RECORDER.flush, RECORDER.so_far
@@ -107,14 +108,14 @@ class Answered:
 
 
 def answered(since: datetime) -> Answered:
-    """Sums over all web processes and message types; a period counts when most of it lies after `since`."""
+    """Sums over all web processes; a period counts when most of it lies after `since`."""
     longest = timedelta(seconds=LEVELS[-1][0])
-    rows = [
-        row
-        for row in RequestPeriod.objects.filter(start__gt=since - longest / 2)
-        if row.start + timedelta(seconds=row.seconds / 2) > since
-    ]
-    total = _sum(rows)
+    rows = RequestPeriod.objects.filter(start__gt=since - longest / 2).order_by()
+    total = _sum(
+        numbers
+        for start, seconds, *numbers in rows.values_list("start", "seconds", *NUMBERS)
+        if start + timedelta(seconds=seconds / 2) > since
+    )
     return Answered(times=total.times, bytes=total.bytes, errors=total.errors)
 
 
@@ -133,15 +134,17 @@ def merge_old(now: datetime | None = None) -> int:
 
 def _merge(seconds: int, longer: int, before: datetime) -> int:
     with transaction.atomic():
-        rows = list(RequestPeriod.objects.select_for_update().filter(seconds=seconds, start__lt=before))
-        groups: dict[tuple[datetime, str], list[RequestPeriod]] = {}
-        for row in rows:
-            groups.setdefault((_period(row.start, longer), row.kind), []).append(row)
+        old = RequestPeriod.objects.select_for_update().filter(seconds=seconds, start__lt=before)
+        groups: dict[datetime, list[list[Any]]] = {}
+        pks = []
+        for pk, start, *numbers in old.values_list("pk", "start", *NUMBERS):
+            groups.setdefault(_period(start, longer), []).append(numbers)
+            pks.append(pk)
         RequestPeriod.objects.bulk_create(
-            _as_row(None, kind, start, longer, _sum(members)) for (start, kind), members in groups.items()
+            _as_row(None, int(start.timestamp()), longer, _sum(members)) for start, members in groups.items()
         )
-        RequestPeriod.objects.filter(pk__in=[row.pk for row in rows]).delete()
-    return len(rows)
+        RequestPeriod.objects.filter(pk__in=pks).delete()
+    return len(pks)
 
 
 def _period(moment: datetime, seconds: int) -> datetime:
@@ -149,14 +152,11 @@ def _period(moment: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(stamp - stamp % seconds, UTC)
 
 
-def _as_row(
-    process: uuid.UUID | None, kind: str, start: datetime, seconds: int, count: Count
-) -> RequestPeriod:
+def _as_row(process: uuid.UUID | None, start: int, seconds: int, count: Count) -> RequestPeriod:
     times = count.times
     return RequestPeriod(
         process=process,
-        kind=kind,
-        start=start,
+        start=datetime.fromtimestamp(start, UTC),
         seconds=seconds,
         count=times.count,
         total_ms=times.total,
@@ -168,11 +168,21 @@ def _as_row(
     )
 
 
-def _sum(rows: Iterable[RequestPeriod]) -> Count:
-    total = Count()
-    for row in rows:
-        times = load(
-            count=row.count, total=row.total_ms, low=row.low_ms, high=row.high_ms, buckets=row.buckets
-        )
-        total.add(Count(times=times, bytes=row.bytes, errors=Counter(row.errors)))
+NUMBERS = ("count", "total_ms", "low_ms", "high_ms", "bytes", "buckets", "errors")
+"""The columns of a row that are summed."""
+
+
+def _sum(rows: Iterable[Sequence[Any]]) -> Count:
+    total, stored = Count(), Counter[str]()
+    times = total.times
+    for number, total_ms, low, high, size, buckets, errors in rows:
+        times.count += number
+        times.total += total_ms
+        if number:
+            times.low, times.high = min(times.low, low), max(times.high, high)
+        for index, inside in buckets.items():
+            stored[index] += inside
+        total.bytes += size
+        total.errors.update(errors)
+    times.buckets = loaded(stored)
     return total

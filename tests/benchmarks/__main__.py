@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 import tests.isolation  # first: nothing may meet the developer's own installation
-from tests.benchmarks import footprint, hostile, messages, output, queueing
+from tests.benchmarks import footprint, history, hostile, messages, output, queueing
 from tests.benchmarks.report import Result, show, write
 
 ROWS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -26,6 +26,7 @@ ROWS: dict[str, Callable[[], Iterator[Result]]] = {
     "agent_start": queueing.agent_start,
     "log_latency": output.log_latency,
     "ingestion": output.ingestion,
+    "week": history.week,
     "scan": footprint.scan,
     "idle": footprint.idle,
     "supervisor": footprint.supervisor,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from monitoring.models import RequestPeriod
@@ -69,3 +72,48 @@ def test_merges_old_periods_without_losing_or_doubling_an_answer() -> None:
     assert answered(now - everything()).times.count == 150
     merge_old(now + timedelta(days=40))
     assert not RequestPeriod.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_brings_rows_of_single_types_together_when_it_is_updated() -> None:
+    """Migration 0007; each answer is counted as often as before."""
+    before, after = (
+        [("monitoring", "0006_keep_at_most")],
+        [("monitoring", "0007_request_periods_of_all_types")],
+    )
+    start, process = timezone.now(), uuid.uuid4()
+    old = MigrationExecutor(connection).migrate(before).apps.get_model("monitoring", "RequestPeriod")
+    try:
+        for kind, low, high, errors in (("ping", 2, 5, {}), ("list_tasks", 1, 3, {"TASK_NOT_FOUND": 2})):
+            old.objects.create(
+                process=process,
+                kind=kind,
+                start=start,
+                seconds=10,
+                count=2,
+                total_ms=low + high,
+                low_ms=low,
+                high_ms=high,
+                bytes=7,
+                buckets={str(low): 1, "40": 1},
+                errors=errors,
+            )
+        old.objects.create(
+            process=None,
+            kind="ping",
+            start=start,
+            seconds=300,
+            count=1,
+            total_ms=9,
+            low_ms=9,
+            high_ms=9,
+            bytes=1,
+            buckets={"45": 1},
+        )
+    finally:
+        MigrationExecutor(connection).migrate(after)
+    short, long = RequestPeriod.objects.order_by("seconds")
+    assert (short.process, short.count, short.total_ms, short.bytes) == (process, 4, 11, 14)
+    assert (short.low_ms, short.high_ms, short.errors) == (1, 5, {"TASK_NOT_FOUND": 2})
+    assert short.buckets == {"1": 1, "2": 1, "40": 2}
+    assert (long.process, long.count) == (None, 1)
