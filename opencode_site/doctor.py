@@ -58,6 +58,7 @@ def examine() -> Iterator[Finding]:
     running = supervisor.is_locked(settings.DATA_DIR / LOCK_FILE)
     yield from _supply()
     yield from _agents()
+    yield _project()
     database = list(_database(running=running))
     yield from database
     yield from _parts(running=running)
@@ -75,6 +76,14 @@ def _supply() -> Iterator[Finding]:
         yield Finding(name="packages", state=State.ERROR, seen=seen, mend=mend)
     else:
         yield Finding(name="packages", state=State.OK, seen="installed are exactly the locked versions")
+
+
+def _project() -> Finding:
+    directory = Path(settings.PROJECT_DIR)
+    if directory.is_dir():
+        return Finding(name="project", state=State.OK, seen=str(directory))
+    mend = f"Make it (mkdir -p {directory}), or set OPENCODE_PROJECT_DIR to where the agents are to work"
+    return Finding(name="project", state=State.ERROR, seen=f"{directory} is no directory", mend=mend)
 
 
 def _agents() -> Iterator[Finding]:

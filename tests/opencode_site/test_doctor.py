@@ -71,11 +71,19 @@ def test_finds_a_running_server_well(data_dir: Path) -> None:
 
 def test_tells_what_is_wrong_with_its_mend_and_exit_code_1(data_dir: Path) -> None:
     broken = script(data_dir.parent / "opencode", "echo no such library >&2; exit 3")
-    done = doctor(data_dir, "--json", OPENCODE_BIN=broken, OPENCODE_HOST="0.0.0.0")
+    nowhere = str(data_dir.parent / "nowhere")
+    done = doctor(
+        data_dir,
+        "--json",
+        OPENCODE_BIN=broken,
+        OPENCODE_HOST="0.0.0.0",
+        OPENCODE_PROJECT_DIR=nowhere,
+    )
     assert done.returncode == 1
     told = {(each["name"], each["state"]): each for each in json.loads(done.stdout)}
     assert "ended with 3: no such library" in told["agent opencode", "error"]["seen"]
     assert "--version` by hand" in told["agent opencode", "error"]["mend"]
+    assert f"mkdir -p {nowhere}" in told["project", "error"]["mend"]
     assert "settings" in {name for name, state in told if state == "error"}
     assert "opencode.E002" in done.stdout
 

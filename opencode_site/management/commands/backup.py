@@ -6,6 +6,8 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from opencode_site.cli import command
 from opencode_site.cli.exits import ExitCode, Failure, require_tables
 from opencode_site.cli.terminal import line
@@ -41,6 +43,5 @@ class Command(command.Command):
             raise Failure(f"cannot write {file}: {error.strerror or error}", ExitCode.BAD_INPUT) from error
         except CannotKeep as problem:
             raise Failure(str(problem), ExitCode.DATABASE) from problem
-        size = file.stat().st_size / 1e6
-        self.out.print(line(f"{size:,.1f} MB written to {file}"), soft_wrap=True)
+        self.out.print(line(f"{decimal(file.stat().st_size)} written to {file}"), soft_wrap=True)
         return ExitCode.DONE
