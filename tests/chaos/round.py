@@ -279,7 +279,9 @@ class Round:
         undisturbed = natural is not None and natural[:2] == told
         self._check_lines(order, run, complete=undisturbed)
         if undisturbed and natural is not None:
-            assert run.exit_code == natural[2]
+            # A supervisor that is killed after its agent's last word takes the exit code with it.
+            unknown = {None} if "supervisor" in hit else set()
+            assert run.exit_code in {natural[2], *unknown}
 
     def _check_number_of_runs(self, order: Order, status: str, runs: list[Row]) -> None:
         """It has run as often as it may and had to; who cancels it may come before its first or next run."""

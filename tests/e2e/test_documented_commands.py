@@ -92,18 +92,20 @@ class Reader:
             assert terminal.ends() == 0, terminal.screen
 
 
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    with Server(tmp_path, OPENCODE_BIN=str(Path(agent.__file__)), OPENCODE_KILL_GRACE="1") as server:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("pages")
+    with Server(directory, OPENCODE_BIN=str(Path(agent.__file__)), OPENCODE_KILL_GRACE="1") as server:
         with server.connect() as client:
             client.request({"type": "subscribe_to_updates", "channels": ["task_status"]})
-            client.start("ID", description="what the pages call ID")
+            client.start("ID", description="{}")  # so the pages call one
             client.until_status("ID", "completed")
-        yield Reader(server, tmp_path / "home")
+        yield server
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_reader_can_do_what_the_page_says(reader: Reader, page: str) -> None:
+def test_a_reader_can_do_what_the_page_says(server: Server, tmp_path: Path, page: str) -> None:
+    reader = Reader(server, tmp_path / "home")
     for each, line in COMMANDS:
         if each == page:
             reader.follow(line)

@@ -126,9 +126,11 @@ class Client:
         return task
 
     def logs(self, task_id: str, **filters: Any) -> list[Message]:
-        """Every stored log entry of a task, oldest first (1 000 at most)."""
-        reply = self.request(
-            {"type": "request_log_entries", "limit": 1000, "filter": {"agent": task_id, **filters}}
-        )
-        entries: list[Message] = reply["data"]["entries"]
+        """Every stored log entry of a task, oldest first."""
+        asked: Message = {"type": "request_log_entries", "limit": 1000}
+        asked["filter"] = {"agent": task_id, **filters}
+        entries: list[Message] = []
+        while page := self.request(asked)["data"]["entries"]:
+            entries = [*page, *entries]
+            asked["before_id"] = page[0]["id"]
         return entries
