@@ -9,8 +9,9 @@ import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter
@@ -65,6 +66,8 @@ class Command(BaseCommand):
     """Command lines after `manage.py`, each with what it does."""
     exits: Sequence[ExitCode] = ()
     """The exit codes beside those that every command has."""
+    meanings: Mapping[ExitCode, str] = MappingProxyType({})
+    """What codes mean here, where that is not what they mean elsewhere."""
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         parser = super().create_parser(
@@ -83,7 +86,8 @@ class Command(BaseCommand):
         ends = (ExitCode.INTERRUPTED, ExitCode.BROKEN_PIPE)
         codes = sorted({*common, *self.exits, *ends})
         examples = [f"  # {what}\n  manage.py {how}" for how, what in self.examples]
-        meanings = [_filled(f"  {code:>3}  {MEANINGS[code]}", hanging=7) for code in codes]
+        told = {**MEANINGS, **self.meanings}
+        meanings = [_filled(f"  {code:>3}  {told[code]}", hanging=7) for code in codes]
         return "\n".join(["examples:", *examples, "", "exit codes:", *meanings])
 
     @cached_property

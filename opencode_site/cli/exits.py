@@ -30,7 +30,7 @@ class ExitCode(enum.IntEnum):
 
 
 MEANINGS = {
-    ExitCode.DONE: "done; with --wait or --follow: the task is completed",
+    ExitCode.DONE: "done",
     ExitCode.FAILED: "the task has failed",
     ExitCode.BAD_INPUT: "wrong usage, a wrong value or a wrong setting",
     ExitCode.CANCELLED: "the task was cancelled",

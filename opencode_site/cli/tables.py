@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from django.utils import timezone
@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from opencode_site.access.models import ApiKey
 from opencode_site.cli.terminal import line, status
 from processes.discovery import ProcessInfo
 from tasks.inventory import Inventory
@@ -54,6 +55,16 @@ def runs_table(runs: Sequence[Run]) -> Table:
             line(run.host),
             line(run.failure_reason, "red"),
         )
+    return table
+
+
+def keys_table(keys: Iterable[ApiKey]) -> Table:
+    """API keys, without their secrets."""
+    table = _table("PREFIX", "SCOPE", "STATE", "CREATED", "EXPIRES", "LAST USED", "NAME")
+    for key in keys:
+        times = (key.created_at, key.expires_at, key.last_used_at)
+        days = (f"{timezone.localtime(at):%Y-%m-%d}" if at else "never" for at in times)
+        table.add_row(key.prefix, key.scope, key.state, *days, line(key.name))
     return table
 
 

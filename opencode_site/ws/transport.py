@@ -31,6 +31,8 @@ from opencode_site.ws.schemas.basic import error_frame
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """A larger frame or message closes the connection with 1009."""
+HANDSHAKE_PATIENCE = 5
+"""Seconds for the application to accept or refuse a client."""
 CLOSE_PATIENCE = 2.0
 """Seconds for a client to answer a close, and so to read what it was told before it."""
 STOP_PATIENCE, CLOSING_PATIENCE = 2.5, 1.0
@@ -191,6 +193,7 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
             application,
             endpoints=endpoints,
             websocket_timeout=-1,
+            websocket_connect_timeout=HANDSHAKE_PATIENCE,
             websocket_max_message_size=MAX_MESSAGE_BYTES,
             websocket_max_frame_size=MAX_MESSAGE_BYTES,
             ready_callable=self._configure,

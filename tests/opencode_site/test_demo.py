@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,21 +21,27 @@ Demo = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    """Starts the command as a newcomer would; its directory for temporary files is `tmp_path`."""
+def temporary() -> Iterator[Path]:
+    """A directory for temporary files, with a path as short as a user's: there is a socket below it."""
+    with tempfile.TemporaryDirectory(prefix="oc-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def demo(tmp_path: Path, temporary: Path) -> Iterator[Demo]:
+    """Starts the command as a newcomer would."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         home = tmp_path / "home"
         home.mkdir()
-        (tmp_path / "tmp").mkdir()
         process = subprocess.Popen(
             [sys.executable, "manage.py", "demo", "--port", "0", *arguments],
             cwd=ROOT,
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(home),
-                "TMPDIR": str(tmp_path / "tmp"),
+                "TMPDIR": str(temporary),
                 # Of the user's own server: neither is asked nor touched.
                 "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
                 "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -64,13 +71,13 @@ def opencode() -> str:
     return str(found)
 
 
-def left_in(tmp_path: Path) -> list[str]:
-    return [path.name for path in (tmp_path / "tmp").iterdir()]
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
 
 
 @pytest.mark.real
 def test_a_real_agent_mends_the_project_and_nothing_is_left(
-    demo: Demo, opencode: str, tmp_path: Path
+    demo: Demo, opencode: str, tmp_path: Path, temporary: Path
 ) -> None:
     process = demo("--once", "--pace", "0", OPENCODE_BIN=opencode)
     said, _ = process.communicate(timeout=120)
@@ -87,14 +94,14 @@ def test_a_real_agent_mends_the_project_and_nothing_is_left(
     # It waited for the mending.
     assert said.index("write: README.md") > said.index("Mended: both tests pass")
     assert said.count("Task completed successfully") == 3
-    assert left_in(tmp_path) == []
+    assert names(temporary) == []
     assert not list((tmp_path / "own").glob("*.sqlite3*"))
-    assert list((tmp_path / "home").iterdir()) == []
+    assert names(tmp_path / "home") == []
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_takes_everything_away_when_it_is_interrupted(
-    demo: Demo, opencode: str, tmp_path: Path, signum: signal.Signals
+    demo: Demo, opencode: str, temporary: Path, signum: signal.Signals
 ) -> None:
     process = demo(OPENCODE_BIN=opencode)
     assert process.stdout is not None
@@ -108,7 +115,7 @@ def test_takes_everything_away_when_it_is_interrupted(
     process.communicate(timeout=60)
     assert process.returncode == 128 + signum
     eventually("a process is left", lambda: not any(each.is_running() for each in below), patience=10)
-    assert left_in(tmp_path) == []
+    assert names(temporary) == []
 
 
 def test_says_how_to_install_an_agent_when_there_is_none(demo: Demo, tmp_path: Path) -> None:

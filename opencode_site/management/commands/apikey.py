@@ -13,6 +13,7 @@ from opencode_site.access.scopes import Scope
 from opencode_site.access.services import UnknownKey, create_key, revoke_key
 from opencode_site.cli import command
 from opencode_site.cli.exits import ExitCode, Failure
+from opencode_site.cli.tables import keys_table
 
 
 class Command(command.Command):
@@ -62,17 +63,7 @@ class Command(command.Command):
         )
 
     def _list(self, options: dict[str, Any]) -> None:
-        rows: list[tuple[str, ...]] = [
-            ("PREFIX", "SCOPE", "STATE", "CREATED", "EXPIRES", "LAST USED", "NAME")
-        ]
-        for key in ApiKey.objects.all():
-            times = (key.created_at, key.expires_at, key.last_used_at)
-            shown = [f"{at:%Y-%m-%d %H:%M}" if at else "never" for at in times]
-            rows.append((key.prefix, key.scope, key.state, *shown, key.name))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
+        self.out.print(keys_table(ApiKey.objects.all()))
 
     def _revoke(self, options: dict[str, Any]) -> None:
         try:

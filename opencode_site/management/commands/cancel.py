@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from types import MappingProxyType
 from typing import Any
 
 from opencode_site.cli import command
@@ -24,6 +25,7 @@ class Command(command.Command):
         ("cancel --wait plan-1", "and wait until the agent is gone"),
     )
     exits = (ExitCode.FAILED, ExitCode.NOT_FOUND, ExitCode.REFUSED)
+    meanings = MappingProxyType({ExitCode.FAILED: "a task had come to its end before it could be cancelled"})
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("ids", nargs="+", metavar="ID", help="a task's id")

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -50,6 +51,13 @@ class Command(command.Command):
         ("demo --once --pace 0", "as quickly as it goes, and end"),
     )
     exits = (ExitCode.FAILED, ExitCode.REFUSED)
+    meanings = MappingProxyType(
+        {
+            ExitCode.FAILED: "a task was not completed",
+            ExitCode.REFUSED: "the demo's server did not start, or refused a task",
+            ExitCode.INTERRUPTED: "interrupted by Ctrl-C; everything is taken away",
+        }
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument
@@ -216,7 +224,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="opencode-demo-"))
+    directory = Path(tempfile.mkdtemp(prefix="oc-demo-"))
     try:
         yield directory
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import ArgumentParser
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +33,7 @@ class Command(command.Command):
         ("doctor --json | jq -r '.[] | select(.state == \"error\") | .mend'", "for a script"),
     )
     exits = (ExitCode.FAILED,)
+    meanings = MappingProxyType({ExitCode.FAILED: "something is wrong; warnings alone are 0"})
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="a JSON array instead of lines")

@@ -5,28 +5,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 from argparse import ArgumentParser
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 
 from opencode_site import __version__
 from opencode_site.access.reach import tls_context
+from opencode_site.cli import command
+from opencode_site.cli.exits import ExitCode, Failure
 from opencode_site.configuration import AT_FIRST_SERVE
 from opencode_site.serve import preflight
 from opencode_site.serve.server import Options, Server
 from opencode_site.serve.status import StatusFile
 from tasks.execution.launcher import agents_found
 
-EXIT_CANNOT_SERVE = 2
 
-
-class Command(BaseCommand):
-    help = "Runs the whole server (broker, web, worker) until Ctrl-C. Agents that run then go on running."
-    requires_system_checks: list[str] = []
-    """The web process and the worker check for themselves; here it would only cost time at every start."""
+class Command(command.Command):
+    help = """
+        Runs the whole server (broker, web, worker) in the foreground until Ctrl-C. Agents that run then go on
+        running, and the next start picks them up again. The first start makes the database and an account for
+        the admin, whose password it shows once. Settings come from the environment or a file .env.
+        """
+    usage = "[options]"
+    examples = (
+        ("serve", "until Ctrl-C; twice to hurry"),
+        ("serve --stop-agents --verbose", "end the agents as well, and see all logs as they come"),
+    )
+    meanings = MappingProxyType(
+        {ExitCode.BAD_INPUT: "it cannot serve: a wrong setting, a port or a data directory that is taken"}
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--verbose", action="store_true", help="show what the processes log, as it comes")
@@ -34,12 +43,12 @@ class Command(BaseCommand):
             "--stop-agents", action="store_true", help="at the end stop the agents that run, too"
         )
 
-    def handle(self, *_: Any, verbose: bool, stop_agents: bool, **__: Any) -> None:
+    def work(self, options: dict[str, Any]) -> ExitCode:
         try:
-            self._serve(verbose=verbose, stop_agents=stop_agents)
+            self._serve(verbose=options["verbose"], stop_agents=options["stop_agents"])
         except preflight.CannotServe as error:
-            self.stderr.write(f"error: {error}", self.style.ERROR)
-            sys.exit(EXIT_CANNOT_SERVE)
+            raise Failure(str(error), ExitCode.BAD_INPUT) from error
+        return ExitCode.DONE
 
     def _serve(self, *, verbose: bool, stop_agents: bool) -> None:
         with preflight.hold_data_dir(settings.DATA_DIR):

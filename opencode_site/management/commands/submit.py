@@ -9,6 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,6 +50,7 @@ class Command(command.Command):
         ("submit --depends-on plan-1 --priority high - < review.md", "after another task, from stdin"),
     )
     exits = (ExitCode.FAILED, ExitCode.CANCELLED, ExitCode.NOT_FOUND, ExitCode.REFUSED)
+    meanings = MappingProxyType({ExitCode.DONE: "done; with --wait or --follow: the task is completed"})
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add = parser.add_argument

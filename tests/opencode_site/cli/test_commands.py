@@ -16,7 +16,7 @@ from tests.opencode_site.cli.conftest import Manage
 from tests.support.disks import mounted, read_only
 from tests.support.server import ROOT, Server
 
-COMMANDS = sorted(name for name, app in get_commands().items() if app == "opencode_site" and name != "serve")
+COMMANDS = sorted(name for name, app in get_commands().items() if app == "opencode_site")
 
 
 def orders(**what: object) -> str:

@@ -203,7 +203,7 @@ def test_starts_again_after_it_was_killed(serve: Start) -> None:
 
 def test_shows_what_its_processes_log_if_asked_to(serve: Start) -> None:
     server = serve("--verbose").until_ready()
-    assert re.search(r"^worker \| .*ready\.$", server.output, re.MULTILINE)
+    eventually("the worker's log", lambda: re.search(r"^worker \| .*ready\.$", server.output, re.MULTILINE))
     assert "ready." in (server.data_dir / "logs" / "worker.log").read_text()
 
 
