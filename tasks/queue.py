@@ -88,8 +88,11 @@ class _Wakes:
     def _wake(self, hosts: list[str]) -> None:
         # From here on somebody new may ask: what they have committed may come too late for this one.
         self._waiting = False
-        for host in hosts:
-            _send(DISPATCH, host)
+        try:
+            for host in hosts:
+                _send(DISPATCH, host)
+        except Exception:
+            logger.exception("a wake-up could not be sent; it is left to the sweep of the hosts")
         time.sleep(self.PAUSE)
 
 

@@ -71,7 +71,7 @@ class Reader:
             text=True,
             check=True,
         )
-        prefixes = re.findall(r"^([0-9a-f]{12})", listed.stdout, re.MULTILINE)
+        prefixes = re.findall(r"^\s*([0-9a-f]{12})\b", listed.stdout, re.MULTILINE)
         assert prefixes, listed.stdout
         return str(prefixes[-1])
 

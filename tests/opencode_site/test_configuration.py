@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import environ
 import pytest
 from django.conf import settings
 
@@ -41,8 +42,10 @@ def test_a_new_setting_must_have_its_place() -> None:
         list(sections(new))
 
 
-def test_the_example_can_be_read_as_it_is(tmp_path: Path) -> None:
+def test_the_example_can_be_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every line taken in, each reader takes its own default."""
+    # It would go into this process's environment, and from there to whatever other tests start.
+    monkeypatch.setattr(environ.Env, "ENVIRON", {})
     lines = example(DESCRIBED).splitlines()
     taken = [line.removeprefix("# ") for line in lines if re.match(r"^# [A-Z_]+=", line)]
     file = tmp_path / ".env"
