@@ -22,6 +22,11 @@ class StatusFile:
         """Replaces the file at once, so that a reader never sees half of it."""
         supervisor.write_json(self.path, dict(facts))
 
+    def is_ready(self) -> bool:
+        """Whether the server has said that it is."""
+        facts = supervisor.read_json(self.path) or {}
+        return bool(facts.get("ready"))
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 

@@ -305,6 +305,8 @@ def test_axe_finds_nothing_serious(open_page: OpenPage, client: Client, scheme: 
         assert serious_findings(page, "dialog") == [], tab
     page.keyboard.press("Escape")
     for key in ("n", "?"):
+        # A dialog that was closed is gone a moment later.
+        expect(page.locator("dialog")).to_have_count(0)
         page.keyboard.press(key)
         expect(page.locator("dialog")).to_be_visible()
         if key == "n":

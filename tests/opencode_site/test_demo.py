@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,15 @@ def test_says_how_to_install_an_agent_when_there_is_none(demo: Demo, tmp_path: P
     said, _ = process.communicate(timeout=60)
     assert (process.returncode, said.count("\n")) == (2, 1), said
     assert "npm install -g opencode-ai" in said
+
+
+def test_says_so_when_somebody_else_has_its_port(demo: Demo, opencode: str, temporary: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = demo("--once", f"--port={taken.getsockname()[1]}", OPENCODE_BIN=opencode)
+        said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said.count("\n")) == (6, 2), said
+    assert "the demo's server did not start" in said
+    assert names(temporary) == []
 
 
 @pytest.mark.parametrize(("option", "value"), [("--pace", "-1"), ("--pace", "soon"), ("--port", "x")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +27,7 @@ from opencode_site.cli.options import at_least, seconds
 from opencode_site.demo.model_server import opencode_config, opencode_env
 from opencode_site.demo.story import MODELS, PROVIDER, SCENES, Player, Scene, make_project
 from opencode_site.serve import leash
+from opencode_site.serve.status import StatusFile
 from tasks.execution.launcher import agents_found
 
 PORT = 8081
@@ -107,7 +106,7 @@ class Stage:
     def __init__(self, directory: Path, *, port: int, model_url: str, executable: str) -> None:
         self.project = directory / "tally"
         self.url = f"http://localhost:{port}/"
-        self._port = port
+        self._data_dir = directory / "var"
         config = opencode_config(model_url, provider=PROVIDER, models=MODELS, default=MODELS[0])
         self._environment = {
             **{name: value for name, value in os.environ.items() if not _ours(name)},
@@ -116,7 +115,7 @@ class Stage:
             "TMPDIR": str(directory / "tmp"),
             "HOME": str(directory),
             "OPENCODE_ENV_FILE": os.devnull,
-            "OPENCODE_DATA_DIR": str(directory / "var"),
+            "OPENCODE_DATA_DIR": str(self._data_dir),
             "OPENCODE_PROJECT_DIR": str(self.project),
             "OPENCODE_PORT": str(port),
             "OPENCODE_BIN": executable,
@@ -138,21 +137,12 @@ class Stage:
             _end(server)
 
     def _until_ready(self, server: subprocess.Popen[bytes]) -> None:
+        """By its own word: on its port somebody else's server may answer."""
         deadline = time.monotonic() + READY_WITHIN
-        while not self._is_ready():
+        while not StatusFile(self._data_dir).is_ready():
             if server.poll() is not None or time.monotonic() > deadline:
                 raise Failure("the demo's server did not start, see above", ExitCode.REFUSED)
             time.sleep(0.1)
-
-    def _is_ready(self) -> bool:
-        asking = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
-        try:
-            asking.request("GET", "/readyz")
-            return asking.getresponse().status == HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            asking.close()
 
     def submit(self, scene: Scene) -> None:
         """Queues the scene's task. Raises `Failure`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 from collections.abc import Mapping
@@ -99,6 +100,9 @@ def test_prunes_with_its_progress_and_an_interrupted_one_has_done_what_it_said(
             "INSERT INTO monitoring_logentry (time, level, message, agent, details) "
             "SELECT '2020-01-01 00:00:00', 'info', 'old', '', '{}' FROM n"
         )
+    told = manage("prune", "--dry-run").stdout
+    assert re.search(r"200,000\s+log entries\s+90 days", told), told
+    assert count() == 200_000
     with at_terminal(server, "prune") as terminal:
         terminal.until("/200000")
         eventually("nothing goes", lambda: count() < 200_000, patience=30)
