@@ -22,6 +22,10 @@ LEVELS = ((10, timedelta(hours=2)), (300, timedelta(days=2)), (3600, timedelta(d
 """Length of a period in seconds, and for how long periods of that length are kept before they are merged into
 the next length. A range is so never cut more coarsely than a twenty-fourth of it; the last are deleted."""
 
+SHORTEST = LEVELS[0][0]
+NUMBERS = ("count", "total_ms", "low_ms", "high_ms", "bytes", "buckets", "errors")
+"""The columns of a row that are summed."""
+
 
 @dataclass(slots=True)
 class Count:
@@ -52,8 +56,7 @@ class Recorder:
         """One message was answered: `size` is the bytes of request and reply, `error` its code."""
         with self._lock:
             # The period is looked up inside the lock: `flush` relies on no past period being added to.
-            stamp = int(time.time())
-            key = (stamp - stamp % LEVELS[0][0], kind)
+            key = (_period(time.time(), SHORTEST), kind)
             count = self._periods.get(key)
             if count is None:
                 count = self._periods[key] = Count()
@@ -68,15 +71,15 @@ class Recorder:
             sums: dict[int, Count] = {}
             for (start, _), count in self._periods.items():
                 sums.setdefault(start, Count()).add(count)
-            rows = [_as_row(self._process, start, LEVELS[0][0], count) for start, count in sums.items()]
-            over = time.time() - LEVELS[0][0]
-            done = [key for key in self._periods if key[0] <= over]
+            rows = [_as_row(self._process, start, SHORTEST, count) for start, count in sums.items()]
+            current = _period(time.time(), SHORTEST)
+            done = [key for key in self._periods if key[0] < current]
         if rows:
             RequestPeriod.objects.bulk_create(
                 rows,
                 update_conflicts=True,
                 unique_fields=["process", "start", "seconds"],
-                update_fields=["count", "total_ms", "low_ms", "high_ms", "bytes", "buckets", "errors"],
+                update_fields=NUMBERS,
             )
         with self._lock:
             for key in done:
@@ -127,29 +130,31 @@ def merge_old(now: datetime | None = None) -> int:
     now = now or timezone.now()
     removed = 0
     for (seconds, kept), (longer, _) in pairwise(LEVELS):
-        removed += _merge(seconds, longer, _period(now - kept, longer))
+        removed += _merge(seconds, longer, _period((now - kept).timestamp(), longer))
     oldest = now - LEVELS[-1][1]
     return removed + RequestPeriod.objects.filter(start__lt=oldest).delete()[0]
 
 
-def _merge(seconds: int, longer: int, before: datetime) -> int:
+def _merge(seconds: int, longer: int, before: int) -> int:
     with transaction.atomic():
-        old = RequestPeriod.objects.select_for_update().filter(seconds=seconds, start__lt=before)
-        groups: dict[datetime, list[list[Any]]] = {}
+        old = RequestPeriod.objects.select_for_update().filter(
+            seconds=seconds, start__lt=datetime.fromtimestamp(before, UTC)
+        )
+        groups: dict[int, list[list[Any]]] = {}
         pks = []
         for pk, start, *numbers in old.values_list("pk", "start", *NUMBERS):
-            groups.setdefault(_period(start, longer), []).append(numbers)
+            groups.setdefault(_period(start.timestamp(), longer), []).append(numbers)
             pks.append(pk)
         RequestPeriod.objects.bulk_create(
-            _as_row(None, int(start.timestamp()), longer, _sum(members)) for start, members in groups.items()
+            _as_row(None, start, longer, _sum(members)) for start, members in groups.items()
         )
         RequestPeriod.objects.filter(pk__in=pks).delete()
     return len(pks)
 
 
-def _period(moment: datetime, seconds: int) -> datetime:
-    stamp = int(moment.timestamp())
-    return datetime.fromtimestamp(stamp - stamp % seconds, UTC)
+def _period(stamp: float, seconds: int) -> int:
+    """The epoch second in which the period of an epoch time began."""
+    return int(stamp) - int(stamp) % seconds
 
 
 def _as_row(process: uuid.UUID | None, start: int, seconds: int, count: Count) -> RequestPeriod:
@@ -166,10 +171,6 @@ def _as_row(process: uuid.UUID | None, start: int, seconds: int, count: Count) -
         buckets=times.dump(),
         errors=dict(count.errors),
     )
-
-
-NUMBERS = ("count", "total_ms", "low_ms", "high_ms", "bytes", "buckets", "errors")
-"""The columns of a row that are summed."""
 
 
 def _sum(rows: Iterable[Sequence[Any]]) -> Count:

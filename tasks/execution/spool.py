@@ -6,20 +6,19 @@ import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from django.conf import settings
 
 from monitoring import upkeep
 from tasks.execution import supervisor
+from tasks.execution.disk import MIB
 from tasks.models import Run, RunState
 
 SPOOL_PATIENCE = 600.0
 """Seconds before a spool directory without a run in the database counts as left behind."""
-MIB = 1 << 20
 BLOCK = 512
 """Bytes that `st_blocks` counts in, whatever the file system's own are."""
 
@@ -46,36 +45,49 @@ def trim_spool(*, dry_run: bool = False) -> Trimmed:
     Of the runs that have ended, those that ended first go first; what they said is in the log. With `dry_run`
     nothing is touched.
     """
-    sizes = {name: _bytes_on_disk(settings.RUNS_DIR / name) for name in spooled()}
-    gone = Trimmed()
-    for name in chain(_left_behind(sizes), _too_much(sizes)):
-        if not dry_run:
-            # The worker may be at it as well.
+    names = spooled()
+    left = _left_behind(names)
+    sizes = {**_sizes(left), **_too_much(names.difference(left))}
+    if not dry_run:
+        for name in sizes:
+            # Somebody else may be at it as well: the worker, or `manage.py prune`.
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(settings.RUNS_DIR / name)
-        gone = Trimmed(gone.directories + 1, gone.bytes + sizes.pop(name))
-    return gone
+    return Trimmed(len(sizes), sum(sizes.values()))
 
 
-def _left_behind(names: Iterable[str]) -> list[str]:
-    kept = {str(pk) for pk in Run.objects.filter(pk__in=set(names)).values_list("pk", flat=True)}
-    return [name for name in names if name not in kept and _is_over(settings.RUNS_DIR / name)]
+def _left_behind(names: set[str]) -> list[str]:
+    kept = {str(pk) for pk in Run.objects.filter(pk__in=names).values_list("pk", flat=True)}
+    return [name for name in names - kept if _is_over(settings.RUNS_DIR / name)]
 
 
 def _is_over(directory: Path) -> bool:
-    return time.time() - directory.stat().st_mtime > SPOOL_PATIENCE and not supervisor.is_alive(directory)
+    try:
+        age = time.time() - directory.stat().st_mtime
+    except FileNotFoundError:
+        return False  # somebody else has taken it away
+    return age > SPOOL_PATIENCE and not supervisor.is_alive(directory)
 
 
-def _too_much(sizes: dict[str, int]) -> Iterator[str]:
+def _too_much(names: set[str]) -> dict[str, int]:
+    """What has to go of these, with its size. Nothing is measured where there is no bound."""
     most = upkeep.current().keep_spool_mb
     if most is None:
-        return
-    ended = Run.objects.filter(pk__in=set(sizes), state=RunState.ENDED).order_by("ended_at")
-    for pk in ended.values_list("pk", flat=True):
-        if sum(sizes.values()) <= most * MIB:
-            return
-        if not supervisor.is_alive(settings.RUNS_DIR / str(pk)):
-            yield str(pk)
+        return {}
+    sizes, found = _sizes(names), dict[str, int]()
+    excess = sum(sizes.values()) - most * MIB
+    ended = Run.objects.filter(pk__in=names, state=RunState.ENDED).order_by("ended_at")
+    for name in map(str, ended.values_list("pk", flat=True)):
+        if excess <= 0:
+            break
+        if not supervisor.is_alive(settings.RUNS_DIR / name):
+            found[name] = sizes[name]
+            excess -= sizes[name]
+    return found
+
+
+def _sizes(names: Iterable[str]) -> dict[str, int]:
+    return {name: _bytes_on_disk(settings.RUNS_DIR / name) for name in names}
 
 
 def _bytes_on_disk(directory: Path) -> int:

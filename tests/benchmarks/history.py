@@ -15,9 +15,8 @@ from datetime import timedelta
 from random import Random
 import uuid
 from django.utils import timezone
-from monitoring.models import ResourceSample
-from monitoring.requests import Count, LEVELS, _as_row, _period
-from monitoring.models import RequestPeriod
+from monitoring.models import RequestPeriod, ResourceSample
+from monitoring.requests import LEVELS, SHORTEST, Count, _as_row, _period
 
 chance, now = Random(1), timezone.now()
 rows, process = [], uuid.uuid4()
@@ -25,12 +24,12 @@ ages = [timedelta(), *(kept for _, kept in LEVELS)]
 ages[-1] = timedelta(days=7)
 for (seconds, _), young, old in zip(LEVELS, ages, ages[1:]):
     start, end = int((now - old).timestamp()), int((now - young).timestamp())
-    for second in range(start - start % seconds, end, seconds):
+    for second in range(_period(start, seconds), end, seconds):
         count = Count()
         for _ in range(30):
             count.times.add(chance.lognormvariate(1, 1))
             count.bytes += 200
-        rows.append(_as_row(process if seconds == 10 else None, second, seconds, count))
+        rows.append(_as_row(process if seconds == SHORTEST else None, second, seconds, count))
 RequestPeriod.objects.bulk_create(rows, batch_size=500)
 facts = {
     field.name: 10

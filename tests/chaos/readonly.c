@@ -47,7 +47,11 @@ int ftruncate(int file, off_t length) {
     return ftruncate64(file, length);
 }
 
-static int open_file(const char *path, int flags, mode_t mode) {
+int open64(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
+    va_end(more);
     if ((flags & (O_WRONLY | O_RDWR | O_CREAT)) && refused_path(path)) {
         errno = EROFS;
         return -1;
@@ -55,18 +59,4 @@ static int open_file(const char *path, int flags, mode_t mode) {
     return syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }
 
-int open64(const char *path, int flags, ...) {
-    va_list more;
-    va_start(more, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
-    va_end(more);
-    return open_file(path, flags, mode);
-}
-
-int open(const char *path, int flags, ...) {
-    va_list more;
-    va_start(more, flags);
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, mode_t) : 0;
-    va_end(more);
-    return open_file(path, flags, mode);
-}
+int open(const char *path, int flags, ...) __attribute__((alias("open64")));

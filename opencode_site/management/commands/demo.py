@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -77,7 +75,7 @@ class Command(command.Command):
         # A SIGTERM takes everything away as well.
         signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))
         with ExitStack() as stack:
-            directory = stack.enter_context(_directory())
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oc-demo-")))
             model = stack.enter_context(Player(pace=pace))
             stage = Stage(directory, port=port, model_url=model.url, executable=executable)
             server = stack.enter_context(stage.served())
@@ -147,20 +145,10 @@ class Stage:
     def submit(self, scene: Scene) -> None:
         """Queues the scene's task. Raises `Failure`."""
         after = ["--depends-on", scene.after] if scene.after else []
-        done = subprocess.run(
-            _manage(
-                *("submit", "--id", scene.task_id, "--type", "demo", "--priority", scene.priority),
-                *("--model", f"{PROVIDER}/{scene.task_id}", *after, "--", scene.asks),
-            ),
-            env=self._environment,
-            cwd=settings.BASE_DIR,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
+        self._ask(
+            *("submit", "--id", scene.task_id, "--type", "demo", "--priority", scene.priority),
+            *("--model", f"{PROVIDER}/{scene.task_id}", *after, "--", scene.asks),
         )
-        if done.returncode:
-            raise Failure(f"the demo's task was refused: {done.stderr}", ExitCode.REFUSED)
 
     def tail(self, ids: Sequence[str]) -> None:
         """Shows the log of the tasks until they have ended."""
@@ -171,15 +159,22 @@ class Stage:
             _end(shown)
 
     def failed(self) -> bool:
-        """Whether a task has not been completed."""
-        listed = subprocess.run(
-            _manage("tasks", "--json"),
+        """Whether a task has not been completed. Raises `Failure`."""
+        return any(task["status"] != "completed" for task in json.loads(self._ask("tasks", "--json")))
+
+    def _ask(self, *arguments: str) -> str:
+        """What a command beside the server says. Raises `Failure`."""
+        done = subprocess.run(
+            _manage(*arguments),
             env=self._environment,
             cwd=settings.BASE_DIR,
-            stdout=subprocess.PIPE,
-            check=True,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        return any(task["status"] != "completed" for task in json.loads(listed.stdout))
+        if done.returncode:
+            raise Failure(f"the demo's server has refused `{arguments[0]}`: {done.stderr}", ExitCode.REFUSED)
+        return done.stdout
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         # On a leash it ends when we do, however that is. In a group of its own it does not hear of a Ctrl-C,
@@ -210,16 +205,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-@contextmanager
-def _directory() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="oc-demo-"))
-    try:
-        yield directory
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(directory)
 
 
 def _free_port() -> int:

@@ -53,17 +53,17 @@ class Command(command.Command):
 def _show(console: Console, finding: Finding) -> None:
     """A line that a pipe gets whole; on a terminal what is too long goes on below where it began."""
     state = Text(f"{finding.state:<8}", COLOURS[finding.state])
-    seen, mend = shown(finding.seen), shown(f"→ {finding.mend}" if finding.mend else "")
+    mend = f"→ {finding.mend}" if finding.mend else ""
     if not console.is_terminal:
-        seen, mend = line(finding.seen, limit=SEEN), line(mend.plain, limit=SEEN)
+        seen = line(finding.seen, limit=SEEN)
         console.print(Text.assemble(state, f"{finding.name:<16}", seen), soft_wrap=True)
         if mend:
-            console.print(Text.assemble(" " * 24, mend), soft_wrap=True)
+            console.print(Text.assemble(" " * 24, line(mend, limit=SEEN)), soft_wrap=True)
         return
     grid = Table.grid()
     for width in (8, 16, None):
         grid.add_column(width=width, overflow="fold")
-    grid.add_row(state, finding.name, seen)
+    grid.add_row(state, finding.name, shown(finding.seen))
     if mend:
-        grid.add_row("", "", mend)
+        grid.add_row("", "", shown(mend))
     console.print(grid)

@@ -13,6 +13,7 @@ from monitoring.models import LogEntry, Upkeep
 from tasks import services
 from tasks.agents.base import Exit, Verdict
 from tasks.execution import spool
+from tasks.execution.disk import MIB
 from tasks.execution.spool import Trimmed, trim_spool
 from tasks.models import Run
 from tests.tasks.execution.conftest import Spooled
@@ -38,7 +39,7 @@ def test_prunes_old_spool_directories_that_no_run_owns(spooled: Spooled, setting
 
 
 def test_takes_the_raw_output_of_those_that_ended_first_when_it_is_too_much(spooled: Spooled) -> None:
-    followed = [spooled(task_id, stdout="x" * (spool.MIB + 1)) for task_id in "abcd"]
+    followed = [spooled(task_id, stdout="x" * (MIB + 1)) for task_id in "abcd"]
     LogEntry.objects.create(level="info", message="kept", agent="a")
     for each in (followed[1], followed[0], followed[2]):
         end(each.run)
@@ -55,7 +56,7 @@ def test_takes_the_raw_output_of_those_that_ended_first_when_it_is_too_much(spoo
 
 
 def test_never_takes_what_a_run_in_flight_writes(spooled: Spooled) -> None:
-    followed = spooled(stdout="x" * spool.MIB)
+    followed = spooled(stdout="x" * MIB)
     Upkeep.objects.create(pk=1, keep_spool_mb=0)
     assert trim_spool() == Trimmed()
     assert followed.directory.exists()
