@@ -34,6 +34,11 @@ def resolve_working_dir(wanted: str | None) -> Path:
     return real
 
 
+def make_spool() -> None:
+    """Makes this machine's spool directory, for nobody else to read, if it is not there. Raises `OSError`."""
+    settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def try_spool() -> None:
     """Writes to this machine's spool directory as a run would. Raises `OSError`."""
     with tempfile.TemporaryFile(dir=settings.RUNS_DIR, buffering=0) as probe:

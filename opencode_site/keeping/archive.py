@@ -27,6 +27,7 @@ from opencode_site import __version__
 from opencode_site.keeping import databases
 from opencode_site.keeping.databases import CannotKeep
 from opencode_site.portable.files import written_beside
+from tasks.execution.launcher import SCRATCH
 
 FORMAT = 1
 MANIFEST, DATABASE, KEY, RUNS = "manifest.json", "database", "secret_key", "runs"
@@ -68,7 +69,9 @@ def write(target: Path, *, overwrite: bool) -> None:
             _add_file(tar, dumped, DATABASE)
             _add_file(tar, settings.DATA_DIR / KEY, KEY)
             for path in sorted(settings.RUNS_DIR.rglob("*")):
-                _add_file(tar, path, f"{RUNS}/{path.relative_to(settings.RUNS_DIR).as_posix()}")
+                name = path.relative_to(settings.RUNS_DIR)
+                if SCRATCH not in name.parts:
+                    _add_file(tar, path, f"{RUNS}/{name.as_posix()}")
 
 
 def restore(source: Path, *, replace: bool) -> tuple[Manifest, Path | None]:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 
 from tasks import services
-from tasks.execution.adoption import carry_out_stop
+from tasks.execution.adoption import carry_out_stop, still_in_flight
 from tasks.execution.follower import Followed, follow_once
 from tasks.models import Host
 from tasks.selectors import runs_in_flight
@@ -48,7 +48,9 @@ def stop_all() -> int:
         for one in followed:
             carry_out_stop(one.run)
         while followed and time.monotonic() < deadline:
-            followed = [left for one in followed if (left := follow_once(one)) is not None]
+            followed = [
+                left for one in followed if still_in_flight(one) and (left := follow_once(one)) is not None
+            ]
             # Supervisors tell the end by a file; other hands may do so meanwhile.
             time.sleep(_INTERVAL)
         return len(followed)

@@ -45,6 +45,8 @@ class Job:
     files_pattern: str
     """A glob relative to the working directory; empty if the task names none."""
     working_dir: Path
+    scratch: Path
+    """An empty directory for what the agent itself leaves behind; it goes when the run has ended."""
     model: str
     """Empty for the agent's own default."""
     type: str

@@ -57,8 +57,10 @@ class OpenCode(Agent):
         # Without its log an unknown model is an `UnknownError` that names nothing, and a minute of retries is
         # silence. A run without such trouble logs nothing at this level.
         argv += ["--print-logs", "--log-level", "WARN"]
-        # opencode believes PWD more than its working directory.
-        return Launch(argv=tuple(argv), env={**_ENV, "PWD": directory}, stdin=_prompt(job))
+        # opencode believes PWD more than its working directory. The Bun in it unpacks a library of 5.5 MB for
+        # each run and leaves it there (anomalyco/opencode #21427, oven-sh/bun #40076).
+        env = {**_ENV, "PWD": directory, "BUN_TMPDIR": str(job.scratch)}
+        return Launch(argv=tuple(argv), env=env, stdin=_prompt(job))
 
     def first_start(self, executable: Path) -> Launch | None:
         # A first start makes or migrates the database that all of a user's opencode share. Where there was

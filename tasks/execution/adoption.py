@@ -13,7 +13,7 @@ from tasks import services
 from tasks.errors import LostRace
 from tasks.execution import supervisor
 from tasks.execution.follower import Followed
-from tasks.execution.launcher import launch, run_dir
+from tasks.execution.launcher import launch, make_run_dir
 from tasks.execution.spool import spooled
 from tasks.models import Run, RunState
 
@@ -44,6 +44,7 @@ def examine(followed: Followed) -> bool:
         return True
     _end_orphans(followed)
     followed.drain()
+    followed.clear_scratch()
     services.lose(run)
     return False
 
@@ -80,7 +81,9 @@ def _relaunch(followed: Followed) -> bool:
 
 def carry_out_stop(run: Run) -> None:
     """Passes on a stop that the run's row asks for, again and again until the run has ended."""
-    supervisor.request_stop(run_dir(run), reason=run.stop_reason)
+    # Whoever claimed the run may have died before there was a spool. Who launches it then finds the order,
+    # and no agent is started.
+    supervisor.request_stop(make_run_dir(run), reason=run.stop_reason)
 
 
 def stop_run(run_id: str) -> None:

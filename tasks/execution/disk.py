@@ -11,7 +11,7 @@ from django.conf import settings
 from monitoring import upkeep
 from tasks import services
 from tasks.models import Host
-from tasks.paths import try_spool
+from tasks.paths import make_spool, try_spool
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def may_start_runs() -> bool:
 
 def _why_no_writes() -> str:
     try:
-        settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_spool()
         try_spool()
     except OSError as error:
         return (

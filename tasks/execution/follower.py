@@ -7,6 +7,7 @@ stored in one transaction, fenced by the old offset. So each line is stored exac
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from tasks.agents import AGENTS
 from tasks.agents.base import Agent, Exit, LogLine, Report
 from tasks.errors import LostRace
 from tasks.execution import supervisor
-from tasks.execution.launcher import run_dir
+from tasks.execution.launcher import SCRATCH, run_dir
 from tasks.models import Run, RunState, StopReason
 
 logger = logging.getLogger(__name__)
@@ -100,14 +101,20 @@ class Followed:
 
         Raises `LostRace` when somebody else has written past what this object knows: load the run again.
         """
-        self._note_start()
-        # The exit record is looked for before the spool is read, so that nothing written before it is missed.
-        record = supervisor.read_json(self.directory / supervisor.EXIT)
-        while self._store(to_the_end=record is not None):
-            pass
+        # The exit record is looked for before the spool is read, so that nothing written before it is missed,
+        # and again after something was stored: that takes a while, and nobody may tell of the record anew.
+        while True:
+            record = supervisor.read_json(self.directory / supervisor.EXIT)
+            if not self._note_start() and record is None:
+                # An agent may have written before its supervisor has noted it: nobody is to read the output
+                # of a run that has not started.
+                return False
+            if not self._store(to_the_end=record is not None):
+                break
         if record is None:
             self._watch()
             return False
+        self.clear_scratch()
         exit = Exit(code=record.get("code"), signal=record.get("signal"), stopped_by=record.get("stopped_by"))
         verdict = self.agent.verdict(self._with_launch_error(record), exit)
         services.finish(
@@ -124,12 +131,17 @@ class Followed:
         while self._store(to_the_end=True):
             pass
 
-    def _note_start(self) -> None:
+    def clear_scratch(self) -> None:
+        """Deletes the agent's throw-away files: no process of the run is left to need them."""
+        shutil.rmtree(self.directory / SCRATCH, onerror=_not_deleted)
+
+    def _note_start(self) -> bool:
+        """Whether the agent is known to have started."""
         if self.run.state != RunState.STARTING:
-            return
+            return True
         agent = supervisor.read_json(self.directory / supervisor.AGENT)
         if agent is None:
-            return
+            return False
         keeper = supervisor.read_json(self.directory / supervisor.SUPERVISOR) or {}
         at = datetime.fromtimestamp(agent["started_at"], UTC)
         services.mark_started(
@@ -140,6 +152,7 @@ class Followed:
             at=at,
         )
         self.run.state, self.run.started_at = RunState.RUNNING, at
+        return True
 
     def _store(self, *, to_the_end: bool) -> bool:
         run = self.run
@@ -187,6 +200,12 @@ class Followed:
         if error := record.get("error"):
             self.report.stderr_tail = f"{self.report.stderr_tail}\n{mask(str(error))}".strip()[-2000:]
         return self.report
+
+
+def _not_deleted(function: object, path: str, error: tuple[type, BaseException, object]) -> None:
+    # They hold up no run's end, and go with the spool directory at last.
+    if not isinstance(error[1], FileNotFoundError):
+        logger.warning("the agent's throw-away files stay: %s: %s", path, error[1])
 
 
 def _shortened(chunk: Chunk) -> LogLine:

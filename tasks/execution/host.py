@@ -26,6 +26,7 @@ from tasks.execution.follower import Followed, follow_once
 from tasks.execution.launcher import agents_found, dispatch
 from tasks.execution.spool import trim_spool
 from tasks.models import Run
+from tasks.paths import make_spool
 from tasks.schedules import take_turns
 from tasks.selectors import runs_in_flight
 
@@ -91,7 +92,7 @@ class HostUpkeep(threading.Thread):
     def _spool_changes(self) -> Iterator[bool]:
         until = time.monotonic() + UPKEEP_INTERVAL
         # A run that another thread has claimed may have no spool yet, and on a new host there is none at all.
-        settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_spool()
         for _ in watch(
             settings.RUNS_DIR,
             watch_filter=None,

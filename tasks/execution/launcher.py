@@ -22,11 +22,13 @@ from tasks.execution.first_start import ensure_started_once
 from tasks.execution.surroundings import agent_environment
 from tasks.failures import FailureReason, explain
 from tasks.models import MAX_TIMEOUT_MS, Priority, Run
-from tasks.paths import resolve_working_dir
+from tasks.paths import make_spool, resolve_working_dir
 
 logger = logging.getLogger(__name__)
 
 SUPERVISOR = Path(supervisor.__file__)
+SCRATCH = "scratch"
+"""The agent's throw-away files, in the spool directory until the run has ended."""
 HANDSHAKE_TIMEOUT = 20.0
 """Seconds for the supervisor to detach; it takes about 0.03 s on an idle machine."""
 
@@ -43,6 +45,14 @@ class CannotLaunch(Exception):
 def run_dir(run: Run) -> Path:
     """The spool directory of a run on its host."""
     return Path(settings.RUNS_DIR) / str(run.pk)
+
+
+def make_run_dir(run: Run) -> Path:
+    """The same, and it is there. Raises `OSError`."""
+    directory = run_dir(run)
+    make_spool()
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
 
 
 def dispatch() -> int:
@@ -108,6 +118,7 @@ def _prepare(run: Run) -> Path:
         description=task.description,
         files_pattern=task.files_pattern,
         working_dir=working_dir,
+        scratch=run_dir(run) / SCRATCH,
         model=run.model or settings.OPENCODE_MODEL,
         type=task.type,
         priority=Priority(task.priority).label,
@@ -124,19 +135,19 @@ def _prepare(run: Run) -> Path:
         "timeout_seconds": (task.timeout_ms or MAX_TIMEOUT_MS) / 1000,
         "grace_seconds": settings.KILL_GRACE,
     }
-    return _write_spool(run_dir(run), orders, start.stdin)
+    return _write_spool(run, orders, start.stdin)
 
 
-def _write_spool(directory: Path, orders: dict[str, Any], prompt: str) -> Path:
+def _write_spool(run: Run, orders: dict[str, Any], prompt: str) -> Path:
     try:
-        settings.RUNS_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        directory = make_run_dir(run)
+        (directory / SCRATCH).mkdir(mode=0o700, exist_ok=True)
         _write_private(directory / supervisor.PROMPT, prompt.encode("utf-8", "replace"))
         supervisor.write_json(directory / supervisor.LAUNCH, orders)
     except OSError as error:
         raise CannotLaunch(
             FailureReason.LAUNCH_FAILED,
-            f"The spool directory {directory} cannot be written: {error.strerror}.",
+            f"The spool directory {run_dir(run)} cannot be written: {error.strerror}.",
         ) from error
     return directory
 

@@ -87,10 +87,11 @@ def _too_much(names: set[str]) -> dict[str, int]:
 
 
 def _sizes(names: Iterable[str]) -> dict[str, int]:
-    return {name: _bytes_on_disk(settings.RUNS_DIR / name) for name in names}
+    return {name: bytes_on_disk(settings.RUNS_DIR / name) for name in names}
 
 
-def _bytes_on_disk(directory: Path) -> int:
+def bytes_on_disk(directory: Path) -> int:
+    """What lies below a directory takes so much, as the file system counts."""
     taken = 0
     for path in directory.rglob("*"):
         with contextlib.suppress(FileNotFoundError):

@@ -12,6 +12,7 @@ import pytest
 
 from tasks.agents.base import Report
 from tasks.agents.opencode import OpenCode
+from tasks.execution.launcher import SCRATCH
 from tests.support.client import Client, Message
 from tests.support.model_server import ModelServer, opencode_env
 from tests.support.server import Server
@@ -81,6 +82,9 @@ def test_writes_a_file_and_completes(run: Client, server: Server, model_server: 
     assert_spent(task, answers=2)
     assert attempt["peak_memory"] > 50_000_000
     assert attempt["cpu_seconds"] > 0.1
+    spool = server.data_dir / "runs" / attempt["id"]
+    assert spool.exists()
+    assert not (spool / SCRATCH).exists()
     assert any("hello.txt" in line for line in messages(run, task, "info"))
     run.rewind()
     told = [

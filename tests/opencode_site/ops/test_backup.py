@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tasks.execution.launcher import SCRATCH
+from tasks.execution.supervisor import STDOUT
 from tests.chaos.postgres import Cluster, binaries
 from tests.support import agent
 from tests.support.client import Client
@@ -81,11 +83,17 @@ def test_comes_back_with_every_line_though_agents_were_writing(tmp_path: Path) -
             client.until_status("done", "completed")
             client.start("working", description=json.dumps({"lines": 5000, "pause": 0.05}), max_retries=1)
             client.wait(lambda m: m["type"] == "log_entry" and m["log"]["agent"] == "working")
+            (run,) = client.task("working")["runs"]
+            (server.data_dir / "runs" / run["id"] / SCRATCH / "library.so").touch()
             Installation(server.data_dir, AGENT).manage("backup", str(file))
         (refused,) = (Installation(server.data_dir, AGENT).run("restore", "--replace", str(file)),)
         assert refused.returncode == REFUSED
         assert "another server" in refused.stderr
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with tarfile.open(file) as tar:
+        names = tar.getnames()
+    assert f"runs/{run['id']}/{STDOUT}" in names
+    assert not any(SCRATCH in name for name in names)
     there = tmp_path / "two" / "var"
     there.mkdir(mode=0o700, parents=True)
     Installation(there, AGENT).manage("restore", str(file))

@@ -25,6 +25,7 @@ def job(*, description: str = "Fix the tests", files_pattern: str = "", model: s
         description=description,
         files_pattern=files_pattern,
         working_dir=Path("/srv/project"),
+        scratch=Path("/srv/scratch"),
         model=model,
         type="testing",
         priority="high",
@@ -51,7 +52,7 @@ def test_starts_one_run_in_the_working_directory() -> None:
         *("run", "--format", "json", "--dir", "/srv/project", "--title", "task-1", "--model=stub/success"),
         *("--print-logs", "--log-level", "WARN"),
     )
-    assert launch.env["PWD"] == "/srv/project"
+    assert (launch.env["PWD"], launch.env["BUN_TMPDIR"]) == ("/srv/project", "/srv/scratch")
 
 
 def test_leaves_the_model_to_opencode_if_none_is_named() -> None:

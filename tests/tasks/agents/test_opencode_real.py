@@ -83,13 +83,16 @@ class Runner:
 
     def start(self, directory: Path, model: str, prompt: str) -> subprocess.Popen[bytes]:
         project = directory / "project"
-        project.mkdir(parents=True)
+        scratch, temporary = directory / "scratch", directory / "tmp"
+        for path in (project, scratch, temporary):
+            path.mkdir(parents=True)
         job = Job(
             task_id=f"test-{directory.name}",
             run_id="1",
             description=prompt,
             files_pattern="",
             working_dir=project,
+            scratch=scratch,
             model=model,
             type="testing",
             priority="high",
@@ -101,9 +104,14 @@ class Runner:
             (directory / "out").open("wb") as out,
             (directory / "err").open("wb") as err,
         ):
-            environment = {**opencode_env(self.server, directory / "home"), **launch.env}
+            surroundings = {**opencode_env(self.server, directory / "home"), "TMPDIR": str(temporary)}
             return subprocess.Popen(
-                launch.argv, cwd=project, env=environment, stdin=stdin, stdout=out, stderr=err
+                launch.argv,
+                cwd=project,
+                env={**surroundings, **launch.env},
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
             )
 
     def judge(self, directory: Path, code: int) -> Ran:
@@ -146,6 +154,13 @@ def test_does_the_task(runs: dict[str, Future[Ran]]) -> None:
     assert run.said("info") == ["write: hello.txt", "Done: wrote hello.txt"]
     assert run.report.last_message == "Done: wrote hello.txt"
     assert run.report.session_id.startswith("ses_")
+
+
+def test_leaves_its_libraries_where_they_go_with_the_run(runs: dict[str, Future[Ran]]) -> None:
+    directory = runs[""].result().directory.parent
+
+    assert [path.suffix for path in (directory / "scratch").iterdir()] == [".so"]
+    assert not [path for path in (directory / "tmp").rglob("*") if path.is_file()]
 
 
 def test_counts_tokens_and_dollars(runs: dict[str, Future[Ran]]) -> None:

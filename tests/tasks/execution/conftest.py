@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,11 @@ def spooled(db: None, settings: Any, tmp_path: Path) -> Spooled:
         return Followed(Run.objects.select_related("task").get(pk=run.pk))
 
     return make
+
+
+def agent_record(age: float = 0.0) -> dict[str, Any]:
+    """What a supervisor notes when its agent has started, `age` seconds ago."""
+    return {"pid": 1, "identity": "gone:1", "started_at": time.time() - age}
 
 
 def stop_order(followed: Followed) -> str | None:

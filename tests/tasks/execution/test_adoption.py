@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from django.utils import timezone
 
 from monitoring.models import LogEntry
+from opencode_site.serve.agents import stop_all
 from tasks import services
 from tasks.execution import supervisor
 from tasks.execution.adoption import carry_out_stop, end_disowned, examine, still_in_flight
-from tasks.execution.launcher import dispatch, run_dir
+from tasks.execution.follower import Followed, follow_once
+from tasks.execution.launcher import SCRATCH, dispatch, run_dir
 from tasks.models import Run, RunState
 from tasks.selectors import get_task
 from tests.support import agent
@@ -26,7 +29,9 @@ HELLO = '{"type": "text", "timestamp": 1, "sessionID": "s", "part": {"text": "he
 
 def test_loses_a_run_without_supervisor_and_exit_record_after_storing_what_it_wrote(spooled: Spooled) -> None:
     followed = spooled(started="", stdout=HELLO + '{"half')
+    (followed.directory / SCRATCH).mkdir()
     assert examine(followed) is False
+    assert not (followed.directory / SCRATCH).exists()
     assert (get_task("a").status, get_task("a").failure_reason) == ("failed", "lost")
     assert LogEntry.objects.filter(message="hello").count() == 1
 
@@ -45,16 +50,30 @@ def test_loses_a_run_whose_exit_record_is_damaged(spooled: Spooled) -> None:
 
 
 @pytest.fixture
-def working(db: None, settings: Any, tmp_path: Path) -> Run:
-    """A run of this host with a real supervisor and an agent that works for half a minute."""
+def submitted(db: None, settings: Any, tmp_path: Path) -> None:
+    """A task for a real supervisor on this host and an agent that works for half a minute."""
     settings.RUNS_DIR = tmp_path / "runs"
     settings.OPENCODE_BIN = str(Path(agent.__file__))
     settings.KILL_GRACE = 1
     services.report_host(settings.HOSTNAME, slots=1, pid=1, started_at=timezone.now(), agents={})
-    orders = json.dumps({"lines": 600, "pause": 0.5})
+    orders = json.dumps({"lines": 600, "pause": 0.5, "marker": str(tmp_path / "marker")})
     services.submit(services.NewTask(id="a", type="testing", description=orders))
+
+
+@pytest.fixture
+def working(submitted: None) -> Run:
+    """Its run, begun."""
     assert dispatch() == 1
     return Run.objects.get()
+
+
+@pytest.fixture
+def abandoned(submitted: None, settings: Any) -> Run:
+    """Its run, as a worker leaves it that was killed as soon as it had claimed it, a minute ago."""
+    (run,) = services.claim(settings.HOSTNAME, 1)
+    Run.objects.update(created_at=timezone.now() - timedelta(minutes=1))
+    run.refresh_from_db()
+    return run
 
 
 def until_gone(run: Run) -> None:
@@ -76,6 +95,28 @@ def test_sends_a_stop_again_whose_signal_was_never_sent(working: Run) -> None:
     working.refresh_from_db()
     carry_out_stop(working)
     until_gone(working)
+
+
+def test_cancels_a_run_whose_launch_was_interrupted_before_there_was_a_spool(
+    abandoned: Run, tmp_path: Path
+) -> None:
+    services.cancel("a")
+    abandoned.refresh_from_db()
+    carry_out_stop(abandoned)
+    followed = Followed(abandoned)
+    eventually("it ends", lambda: not (still_in_flight(followed) and follow_once(followed)), patience=20.0)
+    assert get_task("a").status == "cancelled"
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stops_a_run_with_all_others_whose_launch_was_interrupted_before_there_was_a_spool(
+    abandoned: Run, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor() as server:
+        assert server.submit(stop_all).result() == 0
+    assert get_task("a").status == "cancelled"
+    assert not (tmp_path / "marker").exists()
 
 
 def test_leaves_a_run_alone_that_may_be_just_being_launched(spooled: Spooled) -> None:

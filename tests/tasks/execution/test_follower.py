@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.models import LogEntry
+from tasks import services
 from tasks.execution import follower
 from tasks.execution.follower import read_lines
-from tests.tasks.execution.conftest import Spooled
+from tasks.execution.launcher import SCRATCH
+from tasks.execution.supervisor import AGENT, EXIT
+from tasks.models import Run, RunState
+from tests.tasks.execution.conftest import Spooled, agent_record
 
 
 def test_reads_whole_lines_and_leaves_an_unfinished_one(tmp_path: Path) -> None:
@@ -86,7 +91,8 @@ def test_reads_every_line_once_however_it_was_written(
 
 
 def test_goes_on_at_the_new_end_of_a_file_that_somebody_has_shortened(spooled: Spooled) -> None:
-    followed = spooled(started="", stdout="".join(event(f"line {number}") for number in range(4)))
+    written = "".join(event(f"line {number}") for number in range(4))
+    followed = spooled(agent_json=agent_record(), stdout=written)
     assert followed.follow() is False
     spool = followed.directory / "stdout"
     before = spool.stat().st_size
@@ -100,6 +106,56 @@ def test_goes_on_at_the_new_end_of_a_file_that_somebody_has_shortened(spooled: S
     assert told == ["line 0", "line 1", "line 2", "line 3", "after"]
     (shortened,) = [entry for entry in stored if entry.level == "error"]
     assert shortened.details == {"bytes": before - 10, "offset": 10}
+
+
+def test_stores_nothing_of_an_agent_before_its_start_is_known(spooled: Spooled) -> None:
+    """An agent may write before its supervisor has noted that it has started."""
+    followed = spooled(started="", stdout=event("quick"))
+    assert followed.follow() is False
+    assert not LogEntry.objects.filter(message="quick").exists()
+    (followed.directory / AGENT).write_text(json.dumps(agent_record()))
+    assert followed.follow() is False
+    assert LogEntry.objects.get(message="quick").run_id == followed.run.pk
+    assert (followed.run.state, Run.objects.get().agent_pid) == (RunState.RUNNING, 1)
+
+
+def test_ends_a_run_whose_exit_record_came_while_its_output_was_stored(
+    spooled: Spooled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tells of the record a second time."""
+    followed = spooled(agent_json=agent_record(), stdout=event("the last word"))
+    store = services.store_output
+
+    def store_slowly(*args: Any) -> None:
+        store(*args)
+        (followed.directory / EXIT).write_text('{"code": 0}')
+
+    monkeypatch.setattr(services, "store_output", store_slowly)
+    assert followed.follow() is True
+    assert LogEntry.objects.filter(message="the last word").count() == 1
+
+
+def test_deletes_the_agents_throw_away_files_at_the_end(spooled: Spooled) -> None:
+    followed = spooled(agent_json=agent_record())
+    kept = followed.directory.parent / "kept"
+    kept.write_text("of somebody else")
+    library = followed.directory / SCRATCH / "deep" / "library.so"
+    library.parent.mkdir(parents=True)
+    library.symlink_to(kept)
+    assert followed.follow() is False
+    assert library.exists()
+    (followed.directory / EXIT).write_text('{"code": 0}')
+    assert followed.follow() is True
+    assert not (followed.directory / SCRATCH).exists()
+    assert kept.exists()
+
+
+def test_ends_a_run_whose_throw_away_files_cannot_be_deleted(
+    spooled: Spooled, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed = spooled(agent_json=agent_record(), exit_json={"code": 0}, scratch="no directory")
+    assert followed.follow() is True
+    assert "the agent's throw-away files stay" in caplog.text
 
 
 def event(text: str) -> str:

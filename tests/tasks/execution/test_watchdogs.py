@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 
 from tasks.agents.opencode import OpenCode
 from tasks.execution.follower import Followed
-from tests.tasks.execution.conftest import Spooled, stop_order
+from tests.tasks.execution.conftest import Spooled, agent_record, stop_order
 
 STEP = {"type": "step_start", "timestamp": 1, "sessionID": "s", "part": {}}
 STOP = {"type": "step_finish", "timestamp": 1, "sessionID": "s", "part": {"reason": "stop"}}
-
-
-def agent(age: float = 0.0) -> dict[str, Any]:
-    return {"pid": 1, "identity": "gone:1", "started_at": time.time() - age}
 
 
 def lines(*events: dict[str, Any]) -> str:
@@ -27,7 +22,7 @@ def lines(*events: dict[str, Any]) -> str:
 def test_ends_a_run_that_has_said_nothing_for_too_long(
     spooled: Spooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    followed = spooled(agent_json=agent())
+    followed = spooled(agent_json=agent_record())
     followed.follow()
     assert stop_order(followed) is None
     monkeypatch.setattr(OpenCode, "quiet_start_seconds", -1.0)
@@ -37,14 +32,14 @@ def test_ends_a_run_that_has_said_nothing_for_too_long(
 
 def test_leaves_a_run_alone_that_has_spoken(spooled: Spooled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenCode, "quiet_start_seconds", -1.0)
-    followed = spooled(agent_json=agent(), stdout=lines(STEP))
+    followed = spooled(agent_json=agent_record(), stdout=lines(STEP))
     followed.follow()
     assert stop_order(followed) is None
 
 
 @pytest.mark.parametrize("age", [-3600.0, OpenCode.quiet_start_seconds + 3600])
 def test_is_not_misled_by_a_clock_that_was_set(spooled: Spooled, age: float) -> None:
-    followed = spooled(agent_json=agent(age=age))
+    followed = spooled(agent_json=agent_record(age=age))
     followed.follow()
     assert stop_order(followed) is None
 
@@ -52,7 +47,7 @@ def test_is_not_misled_by_a_clock_that_was_set(spooled: Spooled, age: float) -> 
 def test_ends_a_run_that_lingers_after_its_last_word(
     spooled: Spooled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    followed = spooled(agent_json=agent(), stdout=lines(STEP, STOP))
+    followed = spooled(agent_json=agent_record(), stdout=lines(STEP, STOP))
     followed.follow()
     assert stop_order(followed) is None
     monkeypatch.setattr(OpenCode, "linger_seconds", -1.0)
@@ -62,14 +57,14 @@ def test_ends_a_run_that_lingers_after_its_last_word(
 
 def test_counts_a_run_that_was_ended_for_lingering_as_completed(spooled: Spooled) -> None:
     record = {"code": None, "signal": 15, "stopped_by": "finished"}
-    followed = spooled(agent_json=agent(), stdout=lines(STEP, STOP), exit_json=record)
+    followed = spooled(agent_json=agent_record(), stdout=lines(STEP, STOP), exit_json=record)
     assert followed.follow() is True
     assert ended(followed) == ("completed", "")
 
 
 def test_takes_the_agents_exit_and_its_use_of_the_machine_from_the_record(spooled: Spooled) -> None:
     record = {"code": 1, "signal": None, "stopped_by": None, "peak_memory_bytes": 5, "cpu_seconds": 0.5}
-    followed = spooled(agent_json=agent(), stderr="Error: no such thing\n", exit_json=record)
+    followed = spooled(agent_json=agent_record(), stderr="Error: no such thing\n", exit_json=record)
     assert followed.follow() is True
     assert ended(followed) == ("failed", "agent_error")
     followed.run.refresh_from_db()
