@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -22,6 +23,7 @@ from tasks.errors import (
     LostRace,
     OutsideAllowedRoots,
     TaskAlreadyExists,
+    TaskError,
     TaskNotFound,
     WorkingDirMissing,
 )
@@ -146,6 +148,51 @@ def test_blocks_a_dependent_of_a_failed_task_until_that_one_is_retried(host: str
     assert "first" in why
     services.retry("first")
     assert runtime(get_task("last"))[0] == "waiting"
+
+
+def new(task_id: str, *needs: str, **values: Any) -> services.NewTask:
+    return services.NewTask(id=task_id, type="testing", description="d", dependencies=needs, **values)
+
+
+def test_stores_several_and_refuses_among_them_only_what_is_wrong(submit: Submit) -> None:
+    submit("there")
+    asked = [
+        *(new("b", "there", "there"), new("a", "b"), new("a"), new("there"), new("c", "missing")),
+        *(new("d", working_dir="/"), new("e", "later"), new("later"), new("f", agent="nobody")),
+    ]
+    results = services.submit_all(asked)
+    assert [getattr(result, "pk", type(result).__name__) for result in results] == [
+        *("b", "a", "TaskAlreadyExists", "TaskAlreadyExists", "TaskNotFound"),
+        *("OutsideAllowedRoots", "TaskNotFound", "later", "InvalidField"),
+    ]
+    assert [task.pk for task in list_tasks(limit=9).tasks] == ["later", "a", "b", "there"]
+    assert (dependency_ids(get_task("b")), dependency_ids(get_task("a"))) == (["there"], ["b"])
+    assert list(Transition.objects.values_list("task_id", flat=True)) == ["there", "b", "a", "later"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stores_each_task_once_however_many_submit_it_at_once(host: str) -> None:
+    ids = [f"t{number}" for number in range(40)]
+    results: list[Task | TaskError] = []
+    start = threading.Barrier(4)
+
+    def client(order: int) -> None:
+        try:
+            start.wait()
+            for begin in range(0, len(ids), 8):
+                results.extend(services.submit_all([new(id) for id in ids[begin : begin + 8][::order]]))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=client, args=[order]) for order in (1, -1, 1, -1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = [result.pk for result in results if isinstance(result, Task)]
+    assert sorted(stored) == sorted(ids)
+    assert [type(result) for result in results].count(TaskAlreadyExists) == 3 * len(ids)
+    assert sorted(Transition.objects.values_list("task_id", flat=True)) == sorted(ids)
 
 
 @pytest.mark.django_db(transaction=True)
