@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
+from django.db import connection
 
 from monitoring.events import Channel, Event, LogEntryUpdate, LogRecord
 from monitoring.models import Level, LogEntry
@@ -12,14 +15,66 @@ from monitoring.publish import publish
 from monitoring.streams import Stream
 from monitoring.times import utc_text
 
+TABLE, COLUMNS = LogEntry._meta.db_table, "id, time, level, message, agent, run_id, details"
+TOGETHER = 100
+"""Rows in one statement of SQLite, whose text is so the same from one to the next. One at a time would take
+three times as long: Python lets go of its lock for each."""
+MANY = 50
+"""Entries from which a way past the ORM is worth its round trips."""
+
 
 def record(entries: Sequence[LogEntry]) -> None:
     """Stores entries in the current transaction, in order, and tells subscribers once it has committed."""
     if not entries:
         return
     after = LOG_STREAM.hold()
-    stored = LogEntry.objects.bulk_create(entries)
-    publish(Channel.LOG_ENTRIES, [log_event(entry) for entry in stored], after=after)
+    if len(entries) < MANY:
+        LogEntry.objects.bulk_create(entries)
+    else:
+        _insert(entries)
+    publish(Channel.LOG_ENTRIES, [log_event(entry) for entry in entries], after=after)
+
+
+def _insert(entries: Sequence[LogEntry]) -> None:
+    """Stores entries past the ORM, under ids that they are given here.
+
+    `bulk_create` was half of the CPU that it costs to store an agent's output (measured with py-spy): it
+    looks at each field of each row by itself, and on PostgreSQL makes one text of each column.
+    """
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            _copy(cursor, entries)
+        else:
+            _insert_together(cursor, entries)
+
+
+def _copy(cursor: Any, entries: Sequence[LogEntry]) -> None:
+    cursor.execute(
+        "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [TABLE, len(entries)]
+    )
+    for entry, (pk,) in zip(entries, cursor.fetchall(), strict=True):
+        entry.pk = pk
+    # What goes past `execute` raises psycopg's own errors, which nobody here expects.
+    with connection.wrap_database_errors, cursor.copy(f"COPY {TABLE} ({COLUMNS}) FROM STDIN") as copy:
+        for entry in entries:
+            text = str(entry.level), entry.message, entry.agent
+            copy.write_row((entry.pk, entry.time, *text, entry.run_id, json.dumps(entry.details)))
+
+
+def _insert_together(cursor: Any, entries: Sequence[LogEntry]) -> None:
+    cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [TABLE])
+    (last,) = cursor.fetchone() or (0,)
+    as_stored = connection.ops.adapt_datetimefield_value
+    for begin in range(0, len(entries), TOGETHER):
+        some = entries[begin : begin + TOGETHER]
+        values: list[Any] = []
+        for entry in some:
+            entry.pk = last = last + 1
+            run_id = entry.run_id.hex if entry.run_id else None
+            values += (last, as_stored(entry.time), str(entry.level), entry.message, entry.agent, run_id)
+            values.append(json.dumps(entry.details))
+        rows = ", ".join(["(%s, %s, %s, %s, %s, %s, %s)"] * len(some))
+        cursor.execute(f"INSERT INTO {TABLE} ({COLUMNS}) VALUES {rows}", values)  # noqa: S608 - constants
 
 
 def log_record(entry: LogEntry) -> LogRecord:

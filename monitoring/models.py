@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
+
+from monitoring.row_counts import RowCount
 
 
 class Level(models.TextChoices):
@@ -36,6 +40,12 @@ class LogEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.time:%H:%M:%S} {self.level} {self.message[:80]}"
+
+
+class LogCount(RowCount):
+    """How many log entries there are of a level."""
+
+    level = models.CharField(max_length=8)
 
 
 class ResourceSample(models.Model):
@@ -73,6 +83,18 @@ class ResourceSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host} {self.at:%H:%M:%S} CPU {self.cpu_percent:.0f} %"
+
+
+class LoadPeriod(models.Model):
+    """The samples of all hosts in one period, summed up. See `monitoring.loads`."""
+
+    start = models.BigIntegerField(primary_key=True, help_text="Epoch seconds.")
+    samples = models.PositiveIntegerField()
+    cpu_total = models.FloatField(help_text="Sum of the samples' percentages.")
+    memory_total = models.FloatField(help_text="The same of memory.")
+
+    def __str__(self) -> str:
+        return f"{datetime.fromtimestamp(self.start, UTC):%m-%d %H:%M}: {self.samples} samples"
 
 
 class StreamFloor(models.Model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from django.db.models import Count, Min
+from django.db.models import Min, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
@@ -31,7 +31,7 @@ from monitoring.totals import Labels, bucket_names, totals
 from opencode_site import __version__
 from opencode_site.ws.limits import connections
 from tasks import accounts
-from tasks.models import Host, Status, Task
+from tasks.models import Host, Status, TaskCount
 from tasks.queue import hosts_alive
 from tasks.selectors import agents_in_flight, ready_tasks
 
@@ -91,7 +91,7 @@ REGISTRY.register(Requests())
 
 
 def _queue() -> Iterator[Metric]:
-    by_status = dict(Task.objects.order_by().values_list("status").annotate(Count("pk")))
+    by_status = dict(TaskCount.objects.values_list("status").annotate(Sum("number")))
     counts: dict[Labels, float] = {(status.value,): by_status.get(status.value, 0) for status in Status}
     yield _gauge("opencode_tasks", "Tasks that are kept", counts, "status")
     oldest = ready_tasks().order_by().aggregate(at=Min("created_at"))["at"]

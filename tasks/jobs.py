@@ -9,11 +9,14 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from monitoring import requests
+from monitoring import loads, requests
+from monitoring.models import LogCount
+from monitoring.row_counts import fold
 from tasks import retention
 from tasks.execution import adoption, launcher
 from tasks.execution.host import HostUpkeep
 from tasks.execution.leases import LeaseWatch
+from tasks.models import TaskCount
 from tasks.observation import observe_in_turn
 from tasks.queue import (
     DISPATCH,
@@ -87,8 +90,9 @@ def observe_host() -> None:
 
 @shared_task(name=MERGE_METRICS)
 def merge_metrics() -> None:
-    """Keeps the request metrics small."""
+    """Keeps small what metrics are told from."""
     requests.merge_old()
+    loads.sum_up()
 
 
 @shared_task(name=PRUNE)
@@ -104,3 +108,5 @@ def sweep() -> None:
     """Repairs, for all hosts, what lost hosts left undone."""
     if _leases.lose_expired():
         wake_hosts()
+    for counts in (LogCount, TaskCount):
+        fold(counts)

@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule
 
+from monitoring.row_counts import RowCount
 from tasks.failures import FailureReason
 
 TASK_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z"
@@ -174,7 +175,9 @@ class Task(Work):
                 name="task_queue",
                 condition=Q(status=Status.PENDING),
             ),
-            models.Index(fields=["-completed_at"], name="task_finished", condition=Q(status__in=FINISHED)),
+            models.Index(
+                fields=["-completed_at"], name="task_finished", condition=Q(completed_at__isnull=False)
+            ),
             models.Index(fields=["status", "-completed_at"], name="task_status_finished"),
         ]
         constraints = [
@@ -194,6 +197,14 @@ class Task(Work):
 
     def __str__(self) -> str:
         return self.id
+
+
+class TaskCount(RowCount):
+    """How many tasks there are of a status, a type and a priority."""
+
+    status = models.CharField(max_length=16)
+    type = models.CharField(max_length=64)
+    priority = models.SmallIntegerField()
 
 
 class Dependency(models.Model):

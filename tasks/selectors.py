@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
+from monitoring.row_counts import counted
 from processes.models import SeenAgent
 from tasks.errors import TaskNotFound
-from tasks.models import FINISHED, Dependency, Priority, Run, RunState, Status, Task
+from tasks.models import Dependency, Priority, Run, RunState, Status, Task, TaskCount
 from tasks.queue import hosts_alive
 
 STALLED_AFTER = timedelta(minutes=3)
@@ -50,11 +51,12 @@ def list_tasks(
     wanted = {"status": status, "type": type, "priority": priority, "agent": agent}
     filters = {name: value for name, value in wanted.items() if value is not None}
     matching = Task.objects.filter(**filters)
-    total = Task.objects.count()
     return TaskPage(
         tasks=list(matching.order_by("-created_at", "-id")[offset : offset + limit]),
-        total_count=total,
-        filtered_count=matching.count() if filters else total,
+        total_count=counted(TaskCount.objects.all()),
+        filtered_count=matching.count()
+        if "agent" in filters
+        else counted(TaskCount.objects.filter(**filters)),
     )
 
 
@@ -122,7 +124,7 @@ UNFINISHED_LIMIT, FINISHED_LIMIT = 1000, 100
 def tasks_of_interest() -> list[Task]:
     """All unfinished tasks (1 000 at most) and the 100 that finished last."""
     unfinished = Task.objects.filter(status__in=(Status.PENDING, Status.RUNNING)).order_by("-created_at")
-    finished = Task.objects.filter(status__in=FINISHED).order_by("-completed_at")
+    finished = Task.objects.filter(completed_at__isnull=False).order_by("-completed_at")
     return [*unfinished[:UNFINISHED_LIMIT], *finished[:FINISHED_LIMIT]]
 
 

@@ -8,7 +8,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from django.db import connection
+from django.db import connection, transaction
 
 
 class CannotKeep(Exception):
@@ -66,26 +66,38 @@ def load(dumped: Path, aside: Path) -> None:
         return
     wanted = ("--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error")
     _run("pg_restore", *wanted, str(dumped))
+    _drop_tables_beside(dumped)
     connection.close()
+
+
+def _drop_tables_beside(dumped: Path) -> None:
+    """Drops what a newer version of ours has made and an older dump lacks: `migrate` makes it anew."""
+    listed = _run("pg_restore", "--list", str(dumped), connects=False).splitlines()
+    # A line of the list: `215; 1259 16434 TABLE public tasks_task postgres`.
+    restored = {entry[5] for entry in map(str.split, listed) if entry[3:4] == ["TABLE"]}
+    ours = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    with transaction.atomic(), connection.cursor() as cursor:
+        for table in set(ours) - restored:
+            cursor.execute(f"DROP TABLE {connection.ops.quote_name(table)} CASCADE")
 
 
 def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
 
 
-def _run(program: str, *arguments: str) -> None:
+def _run(program: str, *arguments: str, connects: bool = True) -> str:
     # As `manage.py dbshell` calls psql: what is secret goes by the environment, which nobody else may read.
     parts, secrets = connection.client.settings_to_cmd_args_env(
         connection.settings_dict, [*arguments, "--dbname"]
     )
+    command = [program, *(parts[1:] if connects else arguments)]
     environment = {**os.environ, **(secrets or {})}
     try:
-        done = subprocess.run(
-            [program, *parts[1:]], env=environment, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise CannotKeep(
             f"{program} was not found: install PostgreSQL's client programs, of the server's version or newer"
         ) from error
     if done.returncode != 0:
         raise CannotKeep(f"{program} failed: {' '.join(done.stderr.split())[-500:]}")
+    return done.stdout

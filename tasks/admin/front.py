@@ -13,11 +13,13 @@ from django.db import connection
 from django.http import HttpRequest
 from django.utils import timezone
 
+from monitoring.loads import trend
 from monitoring.models import ResourceSample
-from monitoring.selectors import trend
+from monitoring.row_counts import counted
 from monitoring.upkeep import sample_interval
 from tasks.admin.show import BADGES, duration, size
-from tasks.models import Run, Status, Task
+from tasks.execution.spool import bytes_on_disk
+from tasks.models import Run, Status, Task, TaskCount
 from tasks.queue import HOST_ALIVE, hosts_alive
 from tasks.selectors import agents_in_flight, run_state
 
@@ -61,7 +63,7 @@ def front_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "failed": list(failed.order_by("-completed_at")[:SHOWN]),
         "figures": [
             ("Agents running", len(running)),
-            ("Tasks pending", Task.objects.filter(status=Status.PENDING).count()),
+            ("Tasks pending", counted(TaskCount.objects.filter(status=Status.PENDING))),
             ("Failed in the last day", failed.count()),
             ("Spool on this host", size(_spool_size())),
             ("Database", size(_database_size())),
@@ -110,9 +112,7 @@ def _warnings() -> list[str]:
 
 
 def _spool_size() -> int:
-    found = cache.get_or_set(
-        "admin-spool-size", lambda: sum(_size(path) for path in settings.RUNS_DIR.glob("*/*")), SPOOL_FOR
-    )
+    found = cache.get_or_set("admin-spool-size", lambda: bytes_on_disk(settings.RUNS_DIR), SPOOL_FOR)
     return int(found or 0)
 
 
@@ -120,7 +120,6 @@ def _size(path: Path) -> int:
     try:
         return path.lstat().st_size
     except FileNotFoundError:
-        # A sweep removes spool files while they are being counted.
         return 0
 
 

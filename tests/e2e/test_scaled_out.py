@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +14,13 @@ from redis.retry import Retry
 
 from opencode_site.serve.preflight import valkey_server
 from tests.support import agent
-from tests.support.server import ROOT, Server, free_port
+from tests.support.again import run_again
+from tests.support.server import Server, free_port
 
 pytestmark = pytest.mark.postgres
 DOMAIN = ("tests/tasks/test_services.py", "tests/tasks/test_lifecycle.py", "tests/monitoring")
+BOTH = "tests/monitoring/test_row_counts.py"
+"""Takes each database by itself."""
 
 
 @pytest.fixture
@@ -64,15 +65,4 @@ def test_runs_a_task_and_survives_its_worker(server: Server) -> None:
 
 def test_keeps_the_lifecycle_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
     """The tests of the domain, once more, in a process of their own with the other database."""
-    # Its turns are its own: here one is taken already, and somebody else may wait for its end.
-    environment = {name: value for name, value in os.environ.items() if name != "TESTS_SHARED_DIR"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--show-capture=no", *DOMAIN],
-        cwd=ROOT,
-        env={**environment, "OPENCODE_TEST_DATABASE": postgres_url},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
+    run_again(*DOMAIN, f"--ignore={BOTH}", timeout=200, OPENCODE_TEST_DATABASE=postgres_url)

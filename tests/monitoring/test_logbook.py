@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.events import LogEntryUpdate
-from monitoring.logbook import log_event, log_record
+from monitoring.logbook import MANY, TOGETHER, log_event, log_record, record
 from monitoring.models import Level, LogEntry
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -50,3 +51,43 @@ def test_is_the_models_own_frame(one: LogEntry) -> None:
 def test_tells_numbers_of_any_length(number: int) -> None:
     frame = log_event(entry(details={"n": number})).frame
     assert json.loads(frame)["log"]["details"] == {"n": number}
+
+
+AWKWARD = ["", "a\tb\\n\r\n", "\\.", "%s %% {}", "'\"`$$", "ä 漢 \U0001f600", "x" * 5000, "\\N", "NULL"]
+
+
+def some(number: int) -> list[LogEntry]:
+    moment = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    return [
+        LogEntry(
+            time=moment + timedelta(microseconds=7 * place),
+            level=[*Level, *Level.values][place % (2 * len(Level))],
+            message=AWKWARD[place % len(AWKWARD)],
+            agent=f"task-{place % 3}",
+            run_id=uuid.UUID(int=place) if place % 4 else None,
+            details={"text": AWKWARD[-place % len(AWKWARD)], "deep": [None, {"number": place / 3}]},
+        )
+        for place in range(number)
+    ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", [1, MANY - 1, MANY, 2 * TOGETHER, 2 * TOGETHER + 7])
+def test_stores_few_and_many_alike(number: int) -> None:
+    entries = some(number)
+    record(entries)
+    fields = [field.attname for field in LogEntry._meta.fields]
+    stored = [list(row) for row in LogEntry.objects.order_by("pk").values_list(*fields)]
+    assert stored == [[getattr(entry, name) for name in fields] for entry in entries]
+
+
+@pytest.mark.django_db
+def test_gives_no_id_a_second_time() -> None:
+    record(some(MANY))
+    last = LogEntry.objects.latest("pk").pk
+    LogEntry.objects.all().delete()
+    for number in (MANY, 1, MANY):
+        entries = some(number)
+        record(entries)
+        assert [entry.pk for entry in entries] == list(range(last + 1, last + 1 + number))
+        last += number

@@ -280,6 +280,7 @@ def assert_history(task: Task) -> None:
     assert status == task.status
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 def test_does_what_the_model_does() -> None:
     run_state_machine_as_test(

@@ -7,10 +7,11 @@ from datetime import timedelta
 from django.conf import settings
 
 from monitoring import requests
+from monitoring.loads import trend
 from monitoring.logbook import log_record
 from monitoring.models import ResourceSample
 from monitoring.sampling import system_resources
-from monitoring.selectors import latest_sample, log_entries, trend
+from monitoring.selectors import latest_sample, log_entries
 from monitoring.upkeep import sample_interval
 from opencode_site.ws.connection import Connection
 from opencode_site.ws.database import in_database

@@ -229,4 +229,16 @@ def test_takes_postgresql_along_by_its_own_tools(tmp_path: Path) -> None:
         assert one.run("restore", str(tmp_path / "backup.tar")).returncode == REFUSED
         one.manage("restore", "--replace", str(tmp_path / "backup.tar"))
         listed = json.loads(one.manage("tasks", "--json"))
+        # As before an update that has made tables, and is to be undone.
+        for app, before in (("tasks", "0008"), ("monitoring", "0007")):
+            one.manage("migrate", app, before, "--verbosity", "0")
+        one.manage("backup", str(tmp_path / "older.tar"))
+        one.manage("migrate", "--verbosity", "0")
+        one.manage("submit", "--id", "later", "--type", "testing", "Comes after it")
+        one.manage("restore", "--replace", str(tmp_path / "older.tar"))
+        one.manage("submit", "--id", "last", "--type", "testing", "Is counted")
+        counted = cluster.query("SELECT sum(number) FROM tasks_taskcount")
+        older = json.loads(one.manage("tasks", "--json"))
     assert [task["id"] for task in listed] == ["kept"]
+    assert [task["id"] for task in older] == ["last", "kept"]
+    assert counted == [(2,)]
