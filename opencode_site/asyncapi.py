@@ -44,7 +44,7 @@ ours beyond the original API."""
 
 def reply_of(route: Route) -> type[Reply]:
     """The class of the reply that a route's handler returns."""
-    hint = get_type_hints(route.handler)["return"]
+    hint = get_type_hints(route.handler, include_extras=True)["return"]
     return next(
         each for each in (*get_args(hint), hint) if isinstance(each, type) and issubclass(each, Reply)
     )

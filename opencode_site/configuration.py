@@ -16,7 +16,8 @@ from opencode_site.environment import Described
 SECTIONS = {
     "Where things lie": ("OPENCODE_DATA_DIR", "DATABASE_URL", "REDIS_URL", "SECRET_KEY"),
     "Where it listens": (
-        *("OPENCODE_HOST", "OPENCODE_PORT", "OPENCODE_ALLOWED_HOSTS", "OPENCODE_ALLOWED_ORIGINS"),
+        *("OPENCODE_HOST", "OPENCODE_PORT", "OPENCODE_WEB_SERVER"),
+        *("OPENCODE_ALLOWED_HOSTS", "OPENCODE_ALLOWED_ORIGINS"),
         *("OPENCODE_TLS_CERT", "OPENCODE_TLS_KEY", "OPENCODE_HTTPS", "OPENCODE_TRUSTED_PROXIES"),
     ),
     "Who may come in": (

@@ -143,6 +143,12 @@ TRUSTED_PROXIES = read.networks(
     "OPENCODE_TRUSTED_PROXIES",
     about="Addresses or networks of reverse proxies whose X-Forwarded-For and -Proto are believed.",
 )
+WEB_SERVER = read.choice(
+    "OPENCODE_WEB_SERVER",
+    default="daphne",
+    among=("daphne", "uvicorn"),
+    about="What carries HTTP and WebSockets; either keeps the same bounds.",
+)
 TLS_CERT = read.text("OPENCODE_TLS_CERT", about="Certificate file (PEM, with its chain) for https and wss.")
 TLS_KEY = read.text("OPENCODE_TLS_KEY", about="The certificate's private key file (PEM).")
 if bool(TLS_CERT) != bool(TLS_KEY):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 OURS = ("OPENCODE_", "DJANGO_")
 """Beginnings of the variables that would let the developer's own installation into the tests."""
-KEPT = {"OPENCODE_BIN", "OPENCODE_TEST_POSTGRES", "OPENCODE_TEST_DATABASE"}
+KEPT = {"OPENCODE_BIN", "OPENCODE_TEST_POSTGRES", "OPENCODE_TEST_DATABASE", "OPENCODE_TEST_WEB_SERVER"}
 # Short and directly below the system's own directory: a Unix socket's path may have no more than 103 bytes.
 SESSION_DIR = Path(tempfile.mkdtemp(prefix="oc-tests-")).resolve()
 
@@ -31,6 +31,8 @@ def _isolate() -> None:
         os.environ.pop(name, None)
     if url := os.environ.get("OPENCODE_TEST_DATABASE"):
         os.environ["DATABASE_URL"] = url
+    if server := os.environ.get("OPENCODE_TEST_WEB_SERVER"):
+        os.environ["OPENCODE_WEB_SERVER"] = server
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": "opencode_site.settings",
         "OPENCODE_DATA_DIR": str(SESSION_DIR / "data"),
@@ -44,6 +46,12 @@ def _heed_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for signum in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(signum, signal.SIG_DFL)
+
+
+def web_server() -> dict[str, str]:
+    """The setting of the server that is to be tested, if it is not the usual one."""
+    name = "OPENCODE_WEB_SERVER"
+    return {name: os.environ[name]} if name in os.environ else {}
 
 
 _isolate()

@@ -16,8 +16,10 @@ class Scope(models.TextChoices):
 
     def includes(self, needed: Scope) -> bool:
         """Whether this scope may do what needs the other one."""
-        order = list(Scope)
-        return order.index(self) >= order.index(needed)
+        return needed in _INCLUDED[self]
+
+
+_INCLUDED = {scope: frozenset(list(Scope)[: rank + 1]) for rank, scope in enumerate(Scope)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from opencode_site.ws.hub import POLL, Events, Facts, Hub
 from opencode_site.ws.limits import ServerLimits
 from opencode_site.ws.outbox import Outbox
 from opencode_site.ws.schemas.basic import Reply, Request
+from opencode_site.ws.submissions import Submissions
 from opencode_site.ws.subscriptions import Since, Subscriptions
 
 logger = logging.getLogger(__name__)
@@ -63,9 +64,11 @@ class Connection:
         fail: Callable[[ProtocolError], None],
         hub: Hub,
         server: ServerLimits,
+        submissions: Submissions,
         principal: Principal,
     ) -> None:
         self.server = server
+        self.submissions = submissions
         self.principal = principal
         self.subscriptions = Subscriptions()
         self._outbox = outbox

@@ -16,8 +16,13 @@ from opencode_site.ws.consumer import Consumer, Receive, Send
 from opencode_site.ws.database import in_database
 from opencode_site.ws.hub import Hub
 from opencode_site.ws.limits import ConnectionLimit, ServerLimits
+from opencode_site.ws.submissions import Submissions
 
 logger = logging.getLogger(__name__)
+
+LET_ANSWER = "opencode.let_answer"
+"""An extension of ASGI of our own: the application calls what is there with what may answer a text in its
+stead (`flow.Answer`). The server asks that first while the application waits in `receive`."""
 
 METRICS_BEATS = 5
 """Beats of the connection limit between two writes of the request metrics."""
@@ -29,6 +34,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.hub = Hub()
         self.limits = ServerLimits()
+        self.submissions = Submissions()
         self._connections = ConnectionLimit(settings.MAX_CONNECTIONS)
         self._consumers: set[Consumer] = set()
         self._beating: asyncio.Task[None] | None = None
@@ -42,10 +48,14 @@ class Endpoint:
             send,
             hub=self.hub,
             server=self.limits,
+            submissions=self.submissions,
             connections=self._connections,
             principal=scope["principal"],
         )
         self._consumers.add(consumer)
+        let_answer = scope["extensions"].get(LET_ANSWER)
+        if let_answer is not None:
+            let_answer(consumer.answer_at_once)
         try:
             if not self._stopping:
                 await consumer.run(receive)

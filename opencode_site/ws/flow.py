@@ -1,21 +1,27 @@
-"""One connection's brakes: what waits for a client, in either direction, never grows without limit."""
+"""One connection's brakes: what waits for a client, in either direction, never grows without limit.
+
+Whatever server carries the frames: see `flow_twisted` for Daphne's and `flow_asyncio` for Uvicorn's.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
+from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from twisted.web.http import HTTPChannel
+from opencode_site.ws.frames import text_frame
 
 Message = dict[str, Any]
+Answer = Callable[[str, Callable[[str], None]], bool]
+"""Takes a text and what sends a reply; whether it has answered, or leaves that to the application."""
 
 INBOX_MESSAGES, INBOX_BYTES = 64, 256 * 1024
 """What may wait for the application; beyond it the socket is not read until half of it is left."""
 READ_BYTES = 16 * 1024
-"""Read of one client before others are looked at (Twisted's own is four times that)."""
+"""Of one client, read before others are looked at; waiting for it, before its connection counts as full."""
 STALLED_AFTER, STALLED_BELOW = 8.0, 64 * 1024
 """A client that has taken fewer bytes in so many seconds, while there is something for it, is cut."""
 SEND_BUFFER = 256 * 1024
@@ -23,41 +29,60 @@ SEND_BUFFER = 256 * 1024
 to some MB, and a client that reads nothing is noticed only when its replies have filled that."""
 
 
-class Flow:
-    """One connection's brakes. Twisted calls it as the producer of what is sent."""
+class Flow(ABC):
+    """One connection's brakes."""
 
-    def __init__(self, protocol: Any) -> None:
-        self._traffic = protocol.trafficStats
-        self._transport: Any = protocol.transport
-        # With TLS there is a layer between.
-        self._socket: Any = getattr(protocol.transport, "transport", protocol.transport)
+    def __init__(self) -> None:
         self._inbox: deque[Message] = deque()
         self._size = 0
         self._arrived: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._behind = self._reading_paused = False
         self._taken, self._since = 0, 0.0
-        self._direct = self._socket is protocol.transport
-        self._written_this_turn = False
-        self._bound_buffers()
+        self._answer: Answer | None = None
 
-    def replace_http(self) -> None:
-        """Takes the place of Daphne's HTTP channel, which was the producer until the handshake was over."""
-        if isinstance(channel := self._socket.producer, HTTPChannel):
-            # The channel and its request hold each other: left to the garbage collector, they would wait for
-            # it to stop everybody.
-            channel.requests.clear()
-        self._transport.unregisterProducer()
-        self._transport.registerProducer(self, True)
+    @abstractmethod
+    def write(self, data: bytes) -> None:
+        """Sends bytes after those that wait."""
 
-    def _bound_buffers(self) -> None:
-        self._socket.bufferSize = READ_BYTES
-        self._socket.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    @abstractmethod
+    def write_now(self, data: bytes) -> None:
+        """The same for what is likely to be all that is sent in this turn of the loop."""
+
+    @abstractmethod
+    def _pause_reading(self) -> None: ...
+
+    @abstractmethod
+    def _resume_reading(self) -> None:
+        """Called also when the connection is about to end."""
+
+    @abstractmethod
+    def _taken_so_far(self) -> int:
+        """The bytes that the client's kernel or ours has taken."""
 
     # From the client
 
+    def let_answer(self, answer: Answer) -> None:
+        """What may answer a text while the application waits for one."""
+        self._answer = answer
+
+    def hear(self, texts: list[str]) -> None:
+        """Takes texts; the first may be answered past the application's `receive` and `send`."""
+        rest = texts[1:] if self._is_answered(texts[0]) else texts
+        for text in rest:
+            self.put_nowait({"type": "websocket.receive", "text": text})
+
+    def _is_answered(self, text: str) -> bool:
+        arrived = self._arrived
+        if self._answer is None or arrived is None or arrived.done() or self._drained is not None:
+            return False
+        return self._answer(text, self._send_now)
+
+    def _send_now(self, reply: str) -> None:
+        self.write_now(text_frame(reply))
+
     def put_nowait(self, message: Message) -> None:
-        """Takes a message for the application; called by Daphne."""
+        """Takes a message for the application; called by the server."""
         self._inbox.append(message)
         self._size += _size(message)
         self._behind = len(self._inbox) > INBOX_MESSAGES or self._size > INBOX_BYTES
@@ -82,34 +107,6 @@ class Flow:
 
     # To the client
 
-    def write(self, data: bytes) -> None:
-        """Sends bytes after those that wait.
-
-        What comes first in a turn of the loop goes to the socket at once. Twisted would ask the selector for
-        the next turn and then to forget it: 30 % of the CPU of a short reply. What comes after it in the same
-        turn waits, as Twisted has it, so that a burst is one call of the kernel.
-        """
-        self._traffic.outgoingOctetsWireLevel += len(data)
-        socket = self._socket
-        if self._direct and not (self._written_this_turn or self.writing or socket.disconnecting):
-            self._written_this_turn = True
-            asyncio.get_running_loop().call_soon(self._end_turn)
-            sent = socket.writeSomeData(data)
-            if sent == len(data):
-                return
-            # An error comes again when Twisted writes, and there it ends the connection.
-            if isinstance(sent, int):
-                data = data[sent:]
-        self._transport.write(data)
-
-    def _end_turn(self) -> None:
-        self._written_this_turn = False
-
-    @property
-    def writing(self) -> bool:
-        """Whether bytes wait for the socket."""
-        return bool(self._socket.dataBuffer or self._socket._tempDataLen)
-
     @property
     def full(self) -> bool:
         """Whether the socket's buffer is."""
@@ -120,7 +117,7 @@ class Flow:
         if self._drained is not None:
             await asyncio.shield(self._drained)
 
-    def pauseProducing(self) -> None:
+    def pause(self) -> None:
         """The buffer is full."""
         if self._drained is None:
             self._drained = asyncio.get_running_loop().create_future()
@@ -128,15 +125,16 @@ class Flow:
             # Answers to pings go past the application: whoever does not read them may not send more.
             self._read_or_not()
 
-    def resumeProducing(self) -> None:
+    def resume(self) -> None:
         """The buffer is empty."""
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
             self._read_or_not()
 
-    def stopProducing(self) -> None:
+    def end(self) -> None:
         """The connection is at its end."""
+        self._answer = None
         if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
@@ -150,12 +148,6 @@ class Flow:
             self._taken, self._since = taken, now
         return now - self._since >= STALLED_AFTER
 
-    def _taken_so_far(self) -> int:
-        written: int = self._traffic.outgoingOctetsWireLevel
-        socket = self._socket
-        waiting: int = len(socket.dataBuffer) - socket.offset + socket._tempDataLen
-        return written - waiting
-
     # Both
 
     @property
@@ -165,12 +157,12 @@ class Flow:
 
     def _read_or_not(self) -> None:
         pause = self._behind or self.full
-        if pause != self._reading_paused and not self._socket.disconnected:
+        if pause != self._reading_paused:
             self._reading_paused = pause
             if pause:
-                self._transport.pauseProducing()
+                self._pause_reading()
             else:
-                self._transport.resumeProducing()
+                self._resume_reading()
 
 
 def _size(message: Message) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
@@ -30,6 +31,9 @@ FAIR_SHARE = 16
 """Listeners in a row after which everybody else gets a turn."""
 POLL = 2.0
 """Seconds between two looks at the database for updates that the broker has not told of."""
+WAITING_LIMIT = 1024 * 1024
+"""Characters of updates that may wait to be handed out; what comes beyond is read from the database in turn.
+It is less than may wait for one client (`outbox.UPDATES_LIMIT`), who is not cut when they come at once."""
 
 
 class Listener(Protocol):
@@ -48,6 +52,9 @@ class Hub:
         self._joined: set[Channel] = set()
         self._name = ""
         self._working: list[asyncio.Task[None]] = []
+        self._waiting: deque[tuple[Channel, int, Events, int]] = deque()
+        self._size = 0
+        self._arrived = asyncio.Event()
         self._lock = asyncio.Lock()
 
     @property
@@ -101,6 +108,7 @@ class Hub:
             if not self._name:
                 self._name = await layer.new_channel()
                 self._working.append(asyncio.ensure_future(self._receive(layer)))
+                self._working.append(asyncio.ensure_future(self._hand_out_all()))
             for channel in channels:
                 await layer.group_add(channel.group, self._name)
                 self._joined.add(channel)
@@ -117,6 +125,7 @@ class Hub:
             logger.warning("the group of %s could not be left: %s", channel, error)
 
     async def _receive(self, layer: Any) -> None:
+        """Takes what comes at once, whatever is waited for elsewhere: the layer's own queue has no bound."""
         while True:
             try:
                 message = await layer.receive(self._name)
@@ -127,15 +136,35 @@ class Hub:
                 continue
             try:
                 if message.get("type") == "event.deliver":
-                    await self._hand_out(Channel(message["channel"]), message["after"], message["events"])
+                    self._keep(Channel(message["channel"]), message["after"], message["events"])
             except Exception:
                 # One broken message of an older or newer process must not end everybody's updates.
-                logger.exception("an update could not be delivered")
+                logger.exception("an update could not be read")
+
+    def _keep(self, channel: Channel, after: int, events: Events) -> None:
+        size = sum(len(frame) for _, _, frame in events)
+        if self._size + size <= WAITING_LIMIT or not self._waiting:
+            self._waiting.append((channel, after, events, size))
+            self._size += size
+            self._arrived.set()
+
+    async def _hand_out_all(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._waiting:
+                channel, after, events, size = self._waiting.popleft()
+                self._size -= size
+                try:
+                    await self._hand_out(channel, after, events)
+                except Exception:
+                    logger.exception("an update could not be delivered")
+                await asyncio.sleep(0)
 
     async def _hand_out(self, channel: Channel, after: int, events: Events) -> None:
         async with self._lock:
             if after > self._positions.get(channel, after):
-                await self._catch_up(channel)
+                await self._catch_up(channel, until=after)
             await self._deliver(channel, events)
 
     async def _poll(self) -> None:
@@ -146,20 +175,21 @@ class Hub:
                     if missing := self._positions.keys() - self._joined:
                         await self._join(missing)
                     for channel, head in (await streams.heads(self._positions)).items():
-                        if head > self._positions[channel]:
-                            await self._catch_up(channel)
+                        if not any(waiting[0] is channel for waiting in self._waiting):
+                            await self._catch_up(channel, until=head)
             except AnyDatabaseError as error:
                 logger.warning("the database is away, updates are late: %s", error)
             except Exception:
                 # Whatever it was: without this look a lost message would be a silent gap.
                 logger.exception("updates could not be looked for")
 
-    async def _catch_up(self, channel: Channel) -> None:
-        """Hands out what the database knows and nobody has told."""
-        while page := await streams.page(channel, self._positions[channel]):
-            await self._deliver(channel, [(event.id, event.facts, event.frame) for event in page])
-            if len(page) < streams.PAGE:
+    async def _catch_up(self, channel: Channel, *, until: int) -> None:
+        """Hands out what the database knows and nobody has told, and no more: what comes meanwhile waits."""
+        while (position := self._positions[channel]) < until:
+            page = await streams.page(channel, position, until=until)
+            if not page:
                 return
+            await self._deliver(channel, [(event.id, event.facts, event.frame) for event in page])
 
     async def _deliver(self, channel: Channel, events: Events) -> None:
         position = self._positions.get(channel)
@@ -187,3 +217,5 @@ class Hub:
                 task.cancel()
             await asyncio.gather(*self._working, return_exceptions=True)
             self._working, self._name = [], ""
+            self._waiting.clear()
+            self._size = 0

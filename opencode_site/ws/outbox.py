@@ -60,6 +60,11 @@ class Outbox:
         self._go_on()
 
     @property
+    def busy(self) -> bool:
+        """Whether something waits to be sent, or nothing is sent any more."""
+        return self._busy or self._closed
+
+    @property
     def closed(self) -> bool:
         """Whether nothing is sent any more."""
         return self._closed

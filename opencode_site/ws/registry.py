@@ -20,7 +20,8 @@ class Route(NamedTuple):
     """What answers one type of message."""
 
     schema: type[Request]
-    handler: Callable[[Connection, Any], Awaitable[Reply | None]]
+    handler: Callable[[Connection, Any], Awaitable[Reply | None] | str]
+    """Gives the reply's frame at once, or the reply when it has been worked out."""
     needs: Scope
 
 
@@ -55,3 +56,6 @@ ROUTES: dict[str, Route] = {
         subscription_schemas.UnsubscribeFromUpdates, subscriptions.unsubscribe_from_updates, Scope.READ
     ),
 }
+
+AT_ONCE: dict[str, Callable[[Connection, Any], str]] = {"ping": basic.ping}
+"""The handlers that give a frame, by message type."""

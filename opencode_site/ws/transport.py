@@ -16,37 +16,29 @@ from http import HTTPStatus
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny
+from daphne.endpoints import build_endpoint_description_strings  # type: ignore[import-untyped]
 from daphne.server import Server  # type: ignore[import-untyped]
 from daphne.ws_protocol import WebSocketProtocol  # type: ignore[import-untyped]
 from twisted.internet import defer
 from twisted.internet.interfaces import ISSLTransport
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from opencode_site.ws.endpoint import Endpoint
-from opencode_site.ws.errors import Code, ProtocolError
-from opencode_site.ws.flow import STALLED_AFTER, Flow, Message
+from opencode_site.access.reach import tls_context
+from opencode_site.ws import patience
+from opencode_site.ws.endpoint import LET_ANSWER, Endpoint
+from opencode_site.ws.errors import ProtocolError
+from opencode_site.ws.flow import Flow, Message
+from opencode_site.ws.flow_twisted import TwistedFlow
 from opencode_site.ws.frames import take_texts, text_frame
 from opencode_site.ws.origins import DENIAL
 from opencode_site.ws.schemas.basic import error_frame
-
-MAX_MESSAGE_BYTES = 1024 * 1024
-"""A larger frame or message closes the connection with 1009."""
-HANDSHAKE_PATIENCE = 5
-"""Seconds for the application to accept or refuse a client."""
-CLOSE_PATIENCE = 2.0
-"""Seconds for a client to answer a close, and so to read what it was told before it."""
-STOP_PATIENCE, CLOSING_PATIENCE = 2.5, 1.0
-"""Seconds for replies in flight, and then for the closing handshakes, when the server stops."""
-POLICY_VIOLATION, TRY_AGAIN_LATER, INTERNAL_ERROR = 1008, 1013, 1011
-
-CHALLENGE = [("WWW-Authenticate", 'Bearer realm="opencode"')]
 
 
 class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no types
     """A WebSocket connection with brakes."""
 
     def onConnect(self, request: Any) -> Any:
-        self.flow = Flow(self)
+        self.flow = TwistedFlow(self)
         self._heard_at = self._opened_at = time.monotonic()
         return super().onConnect(request)
 
@@ -56,15 +48,12 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
 
     def dataReceived(self, data: bytes) -> None:
         """Called by Twisted. Whole texts go past Autobahn when it is not in the midst of something."""
-        if self.state == self.STATE_OPEN and not self._in_the_midst():
+        if self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
             texts, data = take_texts(data)
             if texts:
                 self._hear(texts)
         if data:
             super().dataReceived(data)
-
-    def _in_the_midst(self) -> bool:
-        return bool(self.data or self.inside_message or self.current_frame)
 
     def _hear(self, texts: list[str]) -> None:
         self._heard_at = time.monotonic()
@@ -72,8 +61,7 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
         if overdue:
             self._cancelAutoPingTimeoutCall()
         if not self.muted:
-            for text in texts:
-                self.flow.put_nowait({"type": "websocket.receive", "text": text})
+            self.flow.hear(texts)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self._heard_at = time.monotonic()
@@ -82,7 +70,7 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
             self.flow.put_nowait({"type": "websocket.receive", **content})
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        self.flow.stopProducing()
+        self.flow.end()
         super().onClose(wasClean, code, reason)
 
     def connectionLost(self, reason: Any) -> None:
@@ -110,8 +98,10 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
     def failHandshake(
         self, reason: str, code: int = 400, responseHeaders: list[tuple[str, str]] | None = None
     ) -> None:
-        """Called by Autobahn. HTTP wants a 401 to name the way to authenticate."""
-        super().failHandshake(reason, code, CHALLENGE if code == HTTPStatus.UNAUTHORIZED else responseHeaders)
+        """Called by Autobahn."""
+        super().failHandshake(
+            reason, code, patience.CHALLENGE if code == HTTPStatus.UNAUTHORIZED else responseHeaders
+        )
 
     def _deny(self, status: int) -> None:
         denial = ConnectionDeny(status, HTTPStatus(status).phrase)  # type: ignore[no-untyped-call]
@@ -121,7 +111,7 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
 
     def _close(self, code: int, reason: str) -> None:
         if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code=code, reasonUtf8=reason.encode()[:123])
+            self.sendCloseFrame(code=code, reasonUtf8=patience.shortened(reason).encode())
 
     def _cut(self, error: ProtocolError, code: int) -> None:
         """Tells why, and closes; what was told is read if the client reads within `CLOSE_PATIENCE`."""
@@ -137,14 +127,7 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
                 self.serverReject()
         elif self.state == self.STATE_OPEN:
             if self.flow.stalled():
-                self._cut(
-                    ProtocolError(
-                        Code.SERVER_OVERLOAD,
-                        f"Nothing was read for {STALLED_AFTER:g} seconds though there was something to read",
-                        seconds=STALLED_AFTER,
-                    ),
-                    TRY_AGAIN_LATER,
-                )
+                self._cut(patience.nothing_read(), patience.TRY_AGAIN_LATER)
             # Daphne would ping again before the first ping is overdue, and so forget the first.
             elif not self._pinged() and now - self._heard_at > self.server.ping_interval:
                 self._heard_at = now
@@ -159,22 +142,14 @@ class BoundedProtocol(WebSocketProtocol):  # type: ignore[misc] # Daphne has no 
         self.autoPingTimeoutCall = self.autoPingPending = None
         if self.flow.reading_paused:
             return  # perhaps it has, and we have not looked
-        seconds = self.server.ping_timeout
-        self._cut(
-            ProtocolError(
-                Code.HEARTBEAT_TIMEOUT,
-                f"A WebSocket ping was not answered within {seconds:g} seconds",
-                timeout_seconds=seconds,
-            ),
-            POLICY_VIOLATION,
-        )
+        self._cut(patience.ping_unanswered(self.server.ping_timeout), patience.POLICY_VIOLATION)
 
     def handle_exception(self, exception: BaseException) -> None:
         """The application has failed; Daphne has logged why."""
         if hasattr(self, "handshake_deferred"):
             super().handle_exception(exception)
         else:
-            self._close(INTERNAL_ERROR, "internal error")
+            self._close(patience.INTERNAL_ERROR, "internal error")
 
 
 class WebServer(Server):  # type: ignore[misc] # Daphne has no types
@@ -185,23 +160,29 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
         application: Any,
         *,
         websockets: Endpoint,
-        endpoints: list[str],
-        tls: Any = None,
-        **options: Any,
+        descriptor: int | None,
+        address: tuple[str, int],
+        tls: tuple[str, str] | None,
+        ping_interval: float,
+        ping_timeout: float,
     ) -> None:
+        host, port = address
+        where = {"host": host, "port": port} if descriptor is None else {"file_descriptor": descriptor}
         super().__init__(
             application,
-            endpoints=endpoints,
+            endpoints=build_endpoint_description_strings(**where),
             websocket_timeout=-1,
-            websocket_connect_timeout=HANDSHAKE_PATIENCE,
-            websocket_max_message_size=MAX_MESSAGE_BYTES,
-            websocket_max_frame_size=MAX_MESSAGE_BYTES,
+            websocket_connect_timeout=patience.HANDSHAKE_PATIENCE,
+            websocket_max_message_size=patience.MAX_MESSAGE_BYTES,
+            websocket_max_frame_size=patience.MAX_MESSAGE_BYTES,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
             ready_callable=self._configure,
             server_name="",
             verbosity=0,
-            **options,
         )
-        self._websockets, self._tls = websockets, tls
+        self._websockets = websockets
+        self._tls: Any = tls_context(*tls) if tls else None
         self.problem = ""
         """Why it does not listen."""
 
@@ -223,7 +204,7 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
             # one that has long gone.
             openHandshakeTimeout=0,
             failByDrop=False,  # so that a client is told why it is cut: 1009, 1007, 1002
-            closeHandshakeTimeout=CLOSE_PATIENCE,
+            closeHandshakeTimeout=patience.CLOSE_PATIENCE,
             allowNullOrigin=True,  # origins are our own affair; left out, this one would be set back
         )
         self.ws_factory.protocol = _with_options(self.ws_factory)
@@ -236,8 +217,9 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
         if scope["type"] != "websocket":
             return super().create_application(protocol, scope)
         scheme = "wss" if ISSLTransport.providedBy(protocol.transport) else "ws"
-        scope |= {"asgi": {"version": "3.0"}, "scheme": scheme, "extensions": {DENIAL: {}}}
         flow: Flow = protocol.flow
+        extensions = {DENIAL: {}, LET_ANSWER: flow.let_answer}
+        scope |= {"asgi": {"version": "3.0"}, "scheme": scheme, "extensions": extensions}
         running = asyncio.ensure_future(self.application(scope, flow.receive, partial(self._send, protocol)))
         self.connections[protocol]["application_instance"] = running
         running.add_done_callback(lambda _: self._forget(protocol))
@@ -272,14 +254,14 @@ class WebServer(Server):  # type: ignore[misc] # Daphne has no types
     async def _stop(self) -> None:
         for listener in self.listeners:
             listener.addCallback(lambda port: port and port.stopListening())
-        await self._websockets.stop(STOP_PATIENCE)
+        await self._websockets.stop(patience.STOP_PATIENCE)
         running = [
             details["application_instance"]
             for details in self.connections.values()
             if not details.get("application_instance", _DONE).done()
         ]
         if running:
-            await asyncio.wait(running, timeout=CLOSING_PATIENCE)
+            await asyncio.wait(running, timeout=patience.CLOSING_PATIENCE)
         for application in running:
             application.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -12,7 +12,8 @@ import django
 
 django.setup()
 
-from opencode_site.ws import transport  # noqa: E402 - only after the set-up
+from opencode_site.web import WebServer  # noqa: E402 - only after the set-up
+from opencode_site.ws import patience  # noqa: E402
 from opencode_site.ws.endpoint import Endpoint  # noqa: E402
 
 
@@ -30,11 +31,14 @@ async def echo(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    transport.MAX_MESSAGE_BYTES = int(sys.argv[2]) if sys.argv[2:] else transport.MAX_MESSAGE_BYTES
-    server = transport.WebServer(
+    if sys.argv[2:]:
+        patience.MAX_MESSAGE_BYTES = int(sys.argv[2])
+    server = WebServer(
         echo,
         websockets=Endpoint(),
-        endpoints=[f"tcp:{sys.argv[1]}:interface=127.0.0.1"],
+        descriptor=None,
+        address=("127.0.0.1", int(sys.argv[1])),
+        tls=None,
         ping_interval=20.0,
         ping_timeout=30.0,
     )

@@ -17,6 +17,7 @@ from types import TracebackType
 
 import psutil
 
+from tests.isolation import web_server
 from tests.support.client import Client
 from tests.support.migrated import ADMIN_PASSWORD, install_database
 
@@ -53,6 +54,7 @@ class Server:
             "OPENCODE_MESSAGES_PER_MINUTE": "0",
             "OPENCODE_TASKS_PER_MINUTE": "0",
             "OPENCODE_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            **web_server(),
             **environment,
         }
         self._process: subprocess.Popen[str] | None = None

@@ -24,6 +24,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from opencode_site.serve.preflight import valkey_server
+from tests.isolation import web_server
 from tests.support.client import Client
 from tests.support.migrated import install_database
 from tests.support.server import ROOT, free_port
@@ -63,6 +64,7 @@ class Stack:
             "OPENCODE_MESSAGES_PER_MINUTE": "0",
             "OPENCODE_TASKS_PER_MINUTE": "0",
             "OPENCODE_MAX_CONNECTIONS": "0",
+            **web_server(),
             **environment,
         }
         self.ports = [free_port() for _ in range(webs)]

@@ -37,12 +37,8 @@ FINISHED_NAMES = frozenset(status.value for status in FINISHED)
 async def start_task(connection: Connection, request: StartTask) -> TaskStarted:
     """Queues a task."""
     await connection.server.limit_task_creation()
-    task = await in_database(_submit, request)
+    task = await connection.submissions.submit(new_task(request.task))
     return TaskStarted.model_construct(task_id=task.pk, task=task_record(task))
-
-
-def _submit(request: StartTask) -> Task:
-    return services.submit(new_task(request.task))
 
 
 async def cancel_task(connection: Connection, request: CancelTask) -> TaskCancelled | None:

@@ -35,9 +35,7 @@ def stack() -> Iterator[Stack]:
         with started.connect() as reader:
             reader.request(SUBSCRIBE)
             for _ in range(3):
-                started.record(1000, size=1000)
-                for _ in range(1000):
-                    reader.wait(lambda message: message["type"] == "log_entry")
+                record_and_read(started, reader, 1000)
         yield started
 
 
@@ -79,6 +77,13 @@ class Peak:
         return self._stack.memory() - self._before
 
 
+def record_and_read(stack: Stack, reader: Client, count: int) -> None:
+    """Records lines, and lets a subscriber read them all."""
+    stack.record(count, size=1000)
+    for _ in range(count):
+        reader.wait(lambda message: message["type"] == "log_entry")
+
+
 def last_words(raw: RawClient) -> tuple[dict[str, Any], int]:
     """The error that the client was told before it was closed, and the close code."""
     told: dict[str, Any] = {}
@@ -100,8 +105,11 @@ def subscribed(stack: Stack) -> RawClient:
 
 
 def test_tells_and_cuts_a_subscriber_that_does_not_keep_up(stack: Stack, watcher: Client) -> None:
+    watcher.request(SUBSCRIBE)
     with subscribed(stack) as raw:
-        stack.record(3000, size=1000)
+        # It begins to read when the server has them all to send: earlier it might keep up.
+        for _ in range(3):
+            record_and_read(stack, watcher, 1000)
         error, code = last_words(raw)
     assert (error["type"], error["code"], code) == ("error", "SERVER_OVERLOAD", 1013)
     assert isinstance(error["details"], dict)
@@ -232,6 +240,18 @@ def test_puts_fragments_together_and_bounds_their_sum(stack: Stack) -> None:
         client.send(iter(['{"type":', ' "ping"', "}"]))
         assert json.loads(client.recv(timeout=10))["type"] == "pong"
         assert code_after(client, iter(["x" * 500_000] * 3)) == 1009
+
+
+def test_hears_whoever_comes_after_one_that_left_while_it_was_not_read(stack: Stack) -> None:
+    """The next connection gets the same descriptor: what reads the old one must be gone."""
+    much = frame(json.dumps({"type": "ping", "padding": "x" * 300_000}).encode())
+    for _ in range(5):
+        with RawClient(stack.ports[0]) as raw:
+            raw.socket.sendall(much + frame((1000).to_bytes(2), CLOSE))
+            *_, (opcode, payload) = raw.frames()
+            assert (opcode, close_code(payload)) == (CLOSE, 1000)
+        with stack.connect() as next_one:
+            assert next_one.request({"type": "ping"})["type"] == "pong"
 
 
 def code_after(client: ClientConnection, data: str | Iterator[str]) -> int:

@@ -62,6 +62,15 @@ def test_answers_a_ping_without_timestamp_with_its_own(client: Client) -> None:
     assert client.request({"type": "ping"})["timestamp"] > 1_700_000_000_000
 
 
+def test_answers_in_order_what_takes_a_while_and_what_does_not(client: Client) -> None:
+    requests = [{"type": "ping"}, {"type": "list_tasks"}, {"type": "ping"}, {"type": "nonsense"}] * 25
+    for number, request in enumerate(requests):
+        client.send({**request, "request_id": str(number)})
+    client.wait(lambda reply: reply.get("request_id") == str(len(requests) - 1))
+    answered = [reply["request_id"] for reply in client.received if "request_id" in reply]
+    assert answered == [str(number) for number in range(len(requests))]
+
+
 @pytest.mark.parametrize(
     "frame",
     ["", "{", "nonsense", "[1]", '"text"', "1", "null", '{"type": "ping", "timestamp": NaN}', "[" * 5000],
@@ -333,6 +342,9 @@ def test_stops_when_unsubscribed(client: Client) -> None:
     )
     assert (left["type"], left["channels"]) == ("unsubscription_confirmed", ["log_entries"])
     assert left["subscription_id"] == first["subscription_id"]
+    # Until then it was told of what the tasks of other tests say on the same server.
+    client.received.clear()
+    client.rewind()
     data = task()
     client.request({"type": "start_task", "task": data})
     client.until_status(data["id"], "completed")
