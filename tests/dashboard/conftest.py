@@ -39,6 +39,34 @@ def orders(**wanted: Any) -> str:
     return json.dumps(wanted)
 
 
+class Line:
+    """The page's connection: the test can keep back what the server says (`silent`), or cut it."""
+
+    silent = False
+
+    def __init__(self) -> None:
+        self._is_cut = False
+        self._sockets: list[WebSocketRoute] = []
+
+    def __call__(self, socket: WebSocketRoute) -> None:
+        if self._is_cut:
+            socket.close()
+            return
+        self._sockets.append(socket)
+        server = socket.connect_to_server()
+        socket.on_message(lambda frame: server.send(frame))
+        server.on_message(lambda frame: None if self.silent else socket.send(frame))
+
+    def cut(self) -> None:
+        """Closes the connection, and any that the page opens until `mend`."""
+        self._is_cut = True
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+
 def eventually(page: Page, holds: Callable[[], bool], *, patience: float = 30.0) -> None:
     """Looks until it holds. (Playwright's own way needs `eval`, which the page's policy rightly forbids.)"""
     deadline = time.monotonic() + patience
@@ -62,6 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for a module's tests, with limits as everybody has them."""
     environment = {
         "OPENCODE_BIN": str(Path(talker.__file__)),
+        "OPENCODE_HOSTNAME": "builder-of-the-night-7f9c6d5b8-x2x4z.eu-central-1.compute.internal",
         "OPENCODE_KILL_GRACE": "1",
         "OPENCODE_MAX_CONCURRENT_AGENTS": "3",
         "OPENCODE_MESSAGES_PER_MINUTE": "100",

@@ -45,6 +45,12 @@ test("is stale after three of the host's own intervals", () => {
   assert.equal(hosts.isStale("unknown", START), true);
 });
 
+test("does not take a pause for its interval", () => {
+  const hosts = new Hosts();
+  for (const seconds of [0, 300, 305]) hosts.add(sample(seconds), START + seconds * 1000);
+  assert.equal(hosts.interval("one"), 5_000);
+});
+
 test("fills the hour before its first sample from the server's trend", () => {
   const hosts = new Hosts();
   hosts.add(sample(0), START);

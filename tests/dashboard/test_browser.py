@@ -335,15 +335,18 @@ def test_lets_the_theme_be_chosen_and_remembers_it(open_page: OpenPage) -> None:
     assert page.evaluate(background) == dark
 
 
-@pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize("width", [320, 390, 1280, 1920])
 def test_never_scrolls_sideways(open_page: OpenPage, client: Client, width: int) -> None:
     long = "Donaudampfschifffahrtsgesellschaftskapitänsmützenfabrikantenverband" * 4
     client.start(f"wide-{width}", description=long, dependencies=[], type="a" * 64)
+    client.start(f"busy-{width}", description=orders(say=[long], hold=60))
     page = open_page(viewport={"width": width, "height": 800})
     expect(card(page, f"wide-{width}")).to_be_visible()
+    expect(card(page, f"busy-{width}").locator(".task-usage")).to_contain_text("CPU")
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(overflow) <= 0
     drawer = open_task(page, f"wide-{width}")
     drawer.get_by_role("tab", name="Details").click()
     assert page.evaluate(overflow) <= 0
     assert drawer.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
+    client.request({"type": "cancel_task", "task_id": f"busy-{width}"})

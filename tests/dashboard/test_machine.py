@@ -10,11 +10,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import WebSocketRoute, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
-from tests.dashboard.conftest import OpenPage, orders
+from tests.dashboard.conftest import Line, OpenPage, eventually, orders
+from tests.support.axe import serious_findings
 from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
@@ -52,6 +54,18 @@ def test_shows_the_load_and_its_charts(open_page: OpenPage) -> None:
     expect(page.locator(".chart canvas").nth(1)).to_be_visible()
 
 
+def wait_for_samples(page: Page, count: int = 3) -> None:
+    """Waits until the page has seen so many samples come that it knows how often they do."""
+    newest = page.locator(".card-when time").first
+    seen: set[str | None] = set()
+
+    def enough() -> bool:
+        seen.add(newest.get_attribute("data-at"))
+        return len(seen) > count
+
+    eventually(page, enough)
+
+
 def test_greys_numbers_that_are_older_than_three_intervals(open_page: OpenPage, server: Server) -> None:
     with server.connect() as client:
         client.start("measured", description=orders(say=["at work"], hold=120))
@@ -61,19 +75,54 @@ def test_greys_numbers_that_are_older_than_three_intervals(open_page: OpenPage, 
     expect(usage).to_contain_text("CPU")
     for numbers in (body, usage):
         expect(numbers).not_to_have_class(STALE)
-    # By then it has seen several samples and knows their interval.
     expect(page.locator(".figure-value").nth(3)).to_contain_text("B/s")
+    wait_for_samples(page)
     worker = server.child("worker")
     os.kill(worker, signal.SIGSTOP)
     try:
         expect(body).to_have_class(STALE)
         expect(usage).to_have_class(STALE)
+        expect(page.locator(".card-when").first).to_contain_text("ago")
+        expect(usage).to_contain_text("ago")
     finally:
         os.kill(worker, signal.SIGCONT)
     for numbers in (body, usage):
         expect(numbers).not_to_have_class(STALE)
+    expect(usage).not_to_contain_text("ago")
     with server.connect() as client:
         client.request({"type": "cancel_task", "task_id": "measured"})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_old_numbers_can_be_read(open_page: OpenPage, server: Server, scheme: Any) -> None:
+    task = f"measured-{scheme}"
+    with server.connect() as client:
+        client.start(task, description=orders(say=["at work"], hold=120))
+    line = Line()
+    page = open_page(answer=line, color_scheme=scheme, bypass_csp=True)
+    usage = page.locator(f'[data-task="{task}"] .task-usage')
+    expect(usage).to_contain_text("CPU")
+    wait_for_samples(page)
+    line.silent = True
+    expect(page.locator(".machine .card-body")).to_have_class(STALE)
+    expect(usage).to_have_class(STALE)
+    assert serious_findings(page, "body") == []
+    with server.connect() as client:
+        client.request({"type": "cancel_task", "task_id": task})
+
+
+def test_tells_how_old_the_list_of_other_agents_is(
+    open_page: OpenPage, stranger: subprocess.Popen[bytes]
+) -> None:
+    line = Line()
+    page = open_page(answer=line, clock=True)
+    expect(page.locator(".process", has_text=f"pid {stranger.pid}")).to_be_visible()
+    card = page.locator(".card", has_text="Other agents on this machine")
+    expect(card.locator(".card-when")).to_have_text("")
+    line.silent = True
+    page.clock.fast_forward(75_000)
+    expect(card.locator(".process-list")).to_have_class(STALE)
+    expect(card.locator(".card-when")).to_have_text("1 min ago")
 
 
 def test_ends_the_process_of_somebody_elses_agent_after_asking(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, expect
 
-from tests.dashboard.conftest import OpenPage, eventually, orders
+from tests.dashboard.conftest import Line, OpenPage, eventually, orders
+from tests.support.axe import serious_findings
 from tests.support.client import Client
 from tests.support.server import Server
 
@@ -90,37 +92,47 @@ def test_says_that_it_is_not_live_as_soon_as_the_server_does_not_answer(
 
 
 def test_shows_what_happened_while_it_had_no_connection(open_page: OpenPage, client: Client) -> None:
-    page = open_page()
+    line = Line()
+    page = open_page(answer=line)
     client.start("seen-running", description=orders(hold=4))
     expect(page.locator('.group.running [data-task="seen-running"]')).to_be_visible()
-    page.context.set_offline(True)
-    page.evaluate("() => { window.dispatchEvent(new Event('offline')); }")
+    line.cut()
     client.start("unseen", description=orders(say=["nobody saw this"]))
     client.until_status("unseen", "completed")
     client.until_status("seen-running", "completed")
-    page.context.set_offline(False)
+    expect(page.locator('.group.running [data-task="seen-running"]')).to_be_visible()
+    line.mend()
     expect(page.locator('.group.finished [data-task="unseen"]')).to_be_visible()
     expect(page.locator('.group.finished [data-task="seen-running"]')).to_be_visible()
     expect(page.locator('[data-task="seen-running"]')).to_have_count(1)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_it_showed_last_can_be_read_without_a_connection(
+    open_page: OpenPage, client: Client, scheme: Any
+) -> None:
+    client.start(f"shown-{scheme}", description=orders(fail="Incorrect API key provided"))
+    client.until_status(f"shown-{scheme}", "failed")
+    line = Line()
+    page = open_page(answer=line, color_scheme=scheme, bypass_csp=True)
+    expect(page.locator(f'.group.failed [data-task="shown-{scheme}"]')).to_be_visible()
+    line.cut()
+    expect(page.locator("body")).to_have_attribute("data-connection", "down")
+    expect(page.locator("#banner")).to_be_visible()
+    assert serious_findings(page, "body") == []
+
+
 def test_notices_that_the_page_slept(open_page: OpenPage, client: Client) -> None:
     """What it is told meanwhile is lost, as for a machine that is suspended; its connection seems well."""
-    asleep = False
-
-    def lose_while_asleep(socket: WebSocketRoute) -> None:
-        upstream = socket.connect_to_server()
-        socket.on_message(lambda frame: upstream.send(frame))
-        upstream.on_message(lambda frame: None if asleep else socket.send(frame))
-
-    page = open_page(answer=lose_while_asleep, clock=True)
+    line = Line()
+    page = open_page(answer=line, clock=True)
     expect(page.locator(".tile.finished .tile-number")).not_to_have_text("–")
-    asleep = True
+    line.silent = True
     client.start("while-asleep", description=orders(say=["nobody heard this"]))
     client.until_status("while-asleep", "completed")
     # Let the lost updates pass through the page's process before it wakes up.
     page.wait_for_timeout(500)
-    asleep = False
+    line.silent = False
     assert page.locator('[data-task="while-asleep"]').count() == 0
     # As if the lid had been closed for so long; the next list is due after a minute.
     page.clock.fast_forward(9_000)

@@ -58,10 +58,10 @@ export class Hosts {
     return [...this.#seeded.filter((sample) => sample.t < first), ...samples];
   }
 
-  /** Milliseconds between two samples of a host, as it really sends them. */
+  /** Milliseconds between two samples of a host, as it really sends them: of two gaps the shorter, since one may be a pause. */
   interval(name) {
     const gaps = [...(this.#hosts.get(name)?.gaps ?? [])].sort((one, other) => one - other);
-    return gaps.length ? gaps[gaps.length >> 1] : USUAL_INTERVAL;
+    return gaps.length ? gaps[(gaps.length - 1) >> 1] : USUAL_INTERVAL;
   }
 
   /** Whether the newest sample is older than three intervals. */

@@ -138,7 +138,7 @@ function drawTasks(now, serverNow) {
   const { shown, totals } = select(store.tasks.values(), filter);
   const byTask = new Map([...store.agents.values()].filter((agent) => agent.task_id).map((agent) => [agent.task_id, agent]));
   const stale = ({ host, measuredAt }) => store.hosts.isOld(measuredAt, host, now);
-  const contextOf = ({ id }) => ({ serverNow, said: store.said.get(id), agent: byTask.get(id), stale });
+  const contextOf = ({ id }) => ({ now, serverNow, said: store.said.get(id), agent: byTask.get(id), stale });
   const slots = store.workers.reduce((sum, worker) => sum + (worker.slots ?? 0), 0);
   const known = store.loaded;
   overview.show({ totals, filter, slots, known, truncated: store.truncated });

@@ -48,6 +48,7 @@ export class Processes {
   #empty = h("p", { class: "empty" });
   #count = h("span", { class: "section-count" });
   #more = h("p", { class: "empty", hidden: true });
+  #when = moment("ago");
   #keyed;
   #serverNow = 0;
 
@@ -60,7 +61,8 @@ export class Processes {
       },
     });
     place.append(h("section", { class: "card", "aria-labelledby": "processes-title" },
-      h("div", { class: "card-head" }, h("h2", { id: "processes-title" }, "Other agents on this machine", this.#count)),
+      h("div", { class: "card-head" }, h("h2", { id: "processes-title" }, "Other agents on this machine", this.#count),
+        h("span", { class: "card-when" }, this.#when)),
       this.#empty, this.#list, this.#more));
   }
 
@@ -74,6 +76,8 @@ export class Processes {
     this.#empty.hidden = others.length > 0;
     const missing = unavailable.has("request_claude_processes") && unavailable.has("request_status");
     setText(this.#empty, missing ? "This server does not look for other agents." : processes ? "No agent runs here but those that this server started." : "Waiting for the server …");
-    this.#list.classList.toggle("stale", processes !== null && now - processesAt > STALE);
+    const old = processes !== null && now - processesAt > STALE;
+    setMoment(this.#when, old ? processesAt + serverNow - now : NaN, serverNow);
+    this.#list.classList.toggle("stale", old);
   }
 }

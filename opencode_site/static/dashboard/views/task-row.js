@@ -1,7 +1,7 @@
 /** One task in the list: what it is, how it goes, and what one can do about it. */
 
 import { h, setAttribute, setText } from "../dom.js";
-import { duration, epoch, firstLine, memory, percent, plain, took } from "../format.js";
+import { ago, duration, epoch, firstLine, memory, percent, plain, took } from "../format.js";
 import { icon } from "../icons.js";
 import { moment, setMoment } from "../moments.js";
 import { canCancel, canRetry } from "../protocol.js";
@@ -77,7 +77,7 @@ export class TaskRow {
         h("div", { class: "task-actions" }, this.#retry, this.#cancel)));
   }
 
-  /** `context`: {serverNow, said, agent, stale(agent)} */
+  /** `context`: {now, serverNow, said, agent, stale(agent)} */
   update(task, context) {
     this.#task = task;
     this.element.dataset.status = task.status;
@@ -144,7 +144,7 @@ export class TaskRow {
     setText(this.#said, last);
   }
 
-  #showUsage(task, { agent, stale }) {
+  #showUsage(task, { agent, stale, now }) {
     const running = task.status === "running" && agent;
     this.#usage.hidden = !running;
     if (!running) return;
@@ -152,7 +152,9 @@ export class TaskRow {
     if (agent.memory_usage && Number.isFinite(agent.cpu_percent)) parts.push(`CPU ${percent(agent.cpu_percent)}`);
     if (agent.memory_usage) parts.push(memory(agent.memory_usage));
     if (agent.host) parts.push(plain(agent.host));
+    const old = stale(agent);
+    if (old) parts.push(ago(now - agent.measuredAt));
     setText(this.#usage, parts.join(" · "));
-    this.#usage.classList.toggle("stale", stale(agent));
+    this.#usage.classList.toggle("stale", old);
   }
 }
