@@ -1,6 +1,7 @@
-# make serve   set up and run everything       (make serve ARGS="--verbose --port 9000")
+# make serve   set up and run everything       (OPENCODE_PORT=9000 make serve ARGS=--verbose)
 # make demo    a real agent at work, without a key  (make demo ARGS="--once --pace 0")
 # make test    set up, lint and run all tests  (make test ARGS="-k websocket -x"; REQUIRE_ALL=1: a skip is a failure)
+# make fast    the tests that start nothing and need nothing, within a minute
 # make chaos   the promises about crashes, with all their numbers   (make chaos ROUNDS=1 SEED=42 repeats a round)
 # make docs    writes what is generated: docs/configuration.md and .env.example
 # make bench   measures everything against its targets   (make bench ARGS="--only ping,fanout")
@@ -17,7 +18,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-s
 	--no-header --no-emit-index-url --no-annotate --no-config
 
 .DEFAULT_GOAL := serve
-.PHONY: serve demo test chaos docs bench lint format install install-dev lock upgrade clean
+.PHONY: serve demo test fast chaos docs bench lint format install install-dev lock upgrade clean
 .DELETE_ON_ERROR:
 
 serve: $(VENV)/base.stamp
@@ -30,6 +31,10 @@ demo: $(VENV)/base.stamp
 # cores busy, since most tests wait for processes. The order is that of tests/turns.py.
 test: lint
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+fast: $(VENV)/dev.stamp
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope \
+		-m "not (starts or slow or alone or browser or real or postgres)" $(ARGS)
 
 ROUNDS ?= 200
 chaos: $(VENV)/dev.stamp

@@ -15,18 +15,20 @@ from pathlib import Path
 from rich.console import Console
 
 import tests.isolation  # first: nothing may meet the developer's own installation
-from tests.benchmarks import footprint, history, hostile, messages, output, queueing
+from tests.benchmarks import footprint, history, hostile, messages, output, queueing, volume
 from tests.benchmarks.report import Result, show, write
 
 ROWS: dict[str, Callable[[], Iterator[Result]]] = {
     "ping": messages.ping,
     "fanout": messages.fanout,
+    "uvicorn": messages.uvicorn,
     "hostile": hostile.hostile,
     "start_task": queueing.start_task,
     "agent_start": queueing.agent_start,
     "log_latency": output.log_latency,
     "ingestion": output.ingestion,
     "week": history.week,
+    "volume": volume.volume,
     "scan": footprint.scan,
     "idle": footprint.idle,
     "supervisor": footprint.supervisor,

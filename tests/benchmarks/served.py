@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +13,7 @@ from typing import Any
 
 from tests.benchmarks.wire import Broken, Wire
 from tests.chaos.postgres import Cluster
-from tests.support.server import Server
+from tests.support.server import ROOT, Server
 
 AGENT = Path(__file__).with_name("agent.py")
 
@@ -42,6 +44,15 @@ def served(name: str, **environment: str) -> Iterator[Server]:
         ) as server,
     ):
         yield server
+
+
+def python(server: Server, *arguments: str) -> str:
+    """Runs Python in a process of its own with the server's settings; returns what it printed."""
+    environment = {**server.environment, "DJANGO_SETTINGS_MODULE": "opencode_site.settings"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
 
 
 def start(wire: Wire, task_id: str, *, lines: int, per_second: float = 0) -> None:

@@ -74,9 +74,12 @@ class Wire(RawClient):
             texts = self.read()
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """The reply to a request."""
+        """The reply to a request. Raises `Broken` if it is an error."""
         self.put({**message, "request_id": "asked"})
-        return self.until(lambda reply: reply.get("request_id") == "asked")
+        reply = self.until(lambda told: told.get("request_id") == "asked")
+        if reply["type"] == "error":
+            raise Broken(f"{message} was answered with {reply}")
+        return reply
 
 
 def masked(payload: bytes) -> bytes:
