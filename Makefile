@@ -28,12 +28,13 @@ demo: $(VENV)/base.stamp
 	@exec $(BIN)/python manage.py demo $(ARGS)
 
 # Each test module stays with one worker, so that its tests share the server that they start. Four workers keep two
-# cores busy, since most tests wait for processes. The order is that of tests/turns.py.
+# cores busy, since most tests wait for processes. The order is that of tests/turns.py. A worker that dies is not
+# replaced: pytest-xdist 3.8 would wait for ever for what that one has left (pytest-dev/pytest-xdist #1378).
 test: lint
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 fast: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope \
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --max-worker-restart 0 \
 		-m "not (starts or slow or alone or browser or real or postgres)" $(ARGS)
 
 ROUNDS ?= 200
