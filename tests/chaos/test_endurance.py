@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 
 from tests.chaos.subscriber import GOES_ON_WITHIN, RESYNCHRONISED_WITHIN, Subscriber, cursors
 from tests.support import agent
+from tests.support.memory import own_memory
 from tests.support.server import ROOT, Server
 from tests.support.waiting import eventually
 
@@ -196,13 +197,13 @@ def test_leaks_neither_memory_nor_descriptors(tmp_path: Path) -> None:
         work(40, "warm")
         visitors = [threading.Thread(target=visit, args=(50,)) for _ in range(8)]
         run_all(visitors)
-        before = [(process.num_fds(), process.memory_info().rss) for process in (web, worker)]
+        before = [(process.num_fds(), own_memory(process.pid)) for process in (web, worker)]
         run_all([threading.Thread(target=visit, args=(connections // 4,)) for _ in range(4)])
         work(runs, "run")
         until("connections are left", lambda: abs(web.num_fds() - before[0][0]) <= 5, patience=30)
         until("descriptors are left", lambda: abs(worker.num_fds() - before[1][0]) <= 5, patience=30)
         for process, (_, memory) in zip((web, worker), before, strict=True):
-            grown = process.memory_info().rss - memory
+            grown = own_memory(process.pid) - memory
             assert grown < 24_000_000, f"{process.cmdline()} has grown by {grown} bytes"
 
 

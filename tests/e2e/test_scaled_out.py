@@ -63,6 +63,7 @@ def test_runs_a_task_and_survives_its_worker(server: Server) -> None:
         assert said == [f"line {number}" for number in range(300)]
 
 
-def test_keeps_the_lifecycle_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tests", DOMAIN)
+def test_keeps_the_lifecycle_on_postgresql(postgres_url: str, tests: str) -> None:
     """The tests of the domain, once more, in a process of their own with the other database."""
-    run_again(*DOMAIN, f"--ignore={BOTH}", timeout=200, OPENCODE_TEST_DATABASE=postgres_url)
+    run_again(tests, f"--ignore={BOTH}", timeout=250, OPENCODE_TEST_DATABASE=postgres_url)

@@ -35,7 +35,7 @@ class RawClient:
         )
         self._buffer = b""
         while b"\r\n\r\n" not in self._buffer:
-            self._buffer += self.socket.recv(4096)
+            self._more()
         self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
 
     def __enter__(self) -> Self:
@@ -62,12 +62,15 @@ class RawClient:
                     (length,) = struct.unpack("!Q", self._take(8))
                 yield head[0] & 0x0F, self._take(length)
 
+    def _more(self) -> None:
+        chunk = self.socket.recv(1 << 20)
+        if not chunk:
+            raise ConnectionResetError(f"closed by the server after {self._buffer[:200]!r}")
+        self._buffer += chunk
+
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:
-            chunk = self.socket.recv(1 << 20)
-            if not chunk:
-                raise ConnectionResetError
-            self._buffer += chunk
+            self._more()
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 
@@ -23,14 +26,37 @@ from tests.support.migrated import ADMIN_PASSWORD, install_database
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 60.0
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections: none of these takes one before its server listens."""
+WORKERS = 16
+"""At most so many workers of pytest-xdist have ports of their own."""
+
+
+def _ports() -> Iterator[int]:
+    """Those of this worker, again and again, from anywhere: other runs of the tests may be under way."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = PORTS[worker % WORKERS :: WORKERS]
+    begin = secrets.randbelow(len(mine))
+    return cycle([*mine[begin:], *mine[:begin]])
+
+
+_candidates = _ports()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # Connections that ended a moment ago are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that no other worker is given."""
+    return next(filter(_is_free, _candidates))
 
 
 class Server:

@@ -26,6 +26,7 @@ from websockets.sync.client import ClientConnection, connect
 from opencode_site.serve.preflight import valkey_server
 from tests.isolation import web_server
 from tests.support.client import Client
+from tests.support.memory import own_memory
 from tests.support.migrated import install_database
 from tests.support.server import ROOT, free_port
 
@@ -245,9 +246,8 @@ class Stack:
         return psutil.Process(self.webs[number].pid)
 
     def memory(self, number: int = 0) -> int:
-        """Resident bytes of a web process."""
-        resident: int = self.web_process(number).memory_info().rss
-        return resident
+        """Bytes that a web process keeps."""
+        return own_memory(self.webs[number].pid)
 
     def run_web(self, number: int = 0) -> tuple[int, str]:
         """Starts a web process that is expected to end by itself; returns its exit code and its words."""

@@ -17,6 +17,7 @@ import pytest
 from tests.support import agent
 from tests.support.client import Client, Message
 from tests.support.server import Server
+from tests.support.waiting import eventually
 from tests.tasks.test_inventory import AS_NOBODY, RENAME
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -121,7 +122,8 @@ def test_spares_the_agents_of_other_users(client: Client, start: Start, tmp_path
 
 def family(client: Client, task_id: str) -> tuple[Message, int]:
     """The run of a task, and the pid of the child that its agent has left behind."""
-    while True:
+
+    def found() -> tuple[Message, int] | None:
         (run,) = client.task(task_id)["runs"]
         if run.get("agent_pid"):
             agent_process = psutil.Process(run["agent_pid"])
@@ -129,6 +131,10 @@ def family(client: Client, task_id: str) -> tuple[Message, int]:
             # Until it is Python, it may be a shim that looks for one and has short-lived children.
             if children and Path(agent_process.exe()).name.startswith("python"):
                 return run, children[0].pid
+        return None
+
+    left: tuple[Message, int] = eventually("the agent has left a child behind", found)
+    return left
 
 
 def test_tells_what_is_ours_from_what_is_somebody_elses(client: Client, start: Start, tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ async def tell(events: list[Event]) -> None:
         await layer.group_send(CHANNEL.group, message)
 
 
+def all_received() -> bool:
+    """Whether the layer's own queues are empty."""
+    layer: Any = get_channel_layer()
+    return all(queue.empty() for queue in layer.channels.values())
+
+
 async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not done():
@@ -125,8 +131,7 @@ def test_keeps_little_while_it_waits_for_the_database(monkeypatch: pytest.Monkey
             before, _ = tracemalloc.get_traced_memory()
             await tell(events[BATCH:])
             await database.asked.wait()
-            # Everybody has had a turn, the receiver too.
-            await asyncio.sleep(0.1)
+            await until(all_received)
             kept = tracemalloc.get_traced_memory()[0] - before
         finally:
             tracemalloc.stop()
