@@ -55,6 +55,7 @@ def said(server: Server, task_id: str) -> list[str]:
     return [message for (message,) in rows]
 
 
+@pytest.mark.alone
 def test_adopts_fifty_runs_after_its_worker_was_killed(tmp_path: Path) -> None:
     runs = 50
     with Server(tmp_path, **AGENT, OPENCODE_MAX_CONCURRENT_AGENTS=str(runs)) as server:
