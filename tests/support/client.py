@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
+from tests.support.tls import connect
 from tests.support.waiting import eventually
 
 Message = dict[str, Any]
@@ -27,12 +29,14 @@ def is_answer(message: Message) -> bool:
 class Client:
     """Keeps every message that it has received, in order, in `received`. `options` are the library's."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, *, tls: ssl.SSLContext | None = None, **options: Any) -> None:
         self._open = ExitStack()
         self._socket: ClientConnection = self._open.enter_context(
             # Without pings of its own: the server pings, and Hypothesis forbids the `random` behind them. It
             # reads on while its test waits for a turn; else the server would rightly take it for a slow one.
-            connect(url, open_timeout=10, max_size=None, max_queue=None, ping_interval=None, **options)
+            connect(
+                url, tls=tls, open_timeout=10, max_size=None, max_queue=None, ping_interval=None, **options
+            )
         )
         self.received: list[Message] = []
         self._seen = 0

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import redis
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from opencode_site.serve.preflight import valkey_server
 from tests.isolation import web_server
@@ -29,6 +29,7 @@ from tests.support.client import Client
 from tests.support.memory import own_memory
 from tests.support.migrated import install_database
 from tests.support.server import ROOT, free_port
+from tests.support.tls import connect
 
 READY_WITHIN = 30.0
 
@@ -206,7 +207,7 @@ class Stack:
         deadline = time.monotonic() + READY_WITHIN
         while True:
             try:
-                with connect(self.url(number), open_timeout=10, ssl=self.tls):
+                with connect(self.url(number), open_timeout=10, tls=self.tls):
                     return
             except InvalidStatus:
                 return  # it asks for a key
@@ -227,7 +228,7 @@ class Stack:
         """A client that has been greeted; `key` is an API key."""
         if key:
             options["additional_headers"] = {"Authorization": f"Bearer {key}"}
-        client = Client(self.url(number), ssl=self.tls, **options)
+        client = Client(self.url(number), tls=self.tls, **options)
         client.wait(lambda message: message["type"] == "connection_established")
         return client
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from tests.support.stack import Stack
+from tests.support.tls import connect
 
 
 @pytest.fixture(scope="package")
@@ -29,7 +29,7 @@ def guarded() -> Iterator[Stack]:
 def handshake(stack: Stack, number: int = 0, /, **headers: str) -> int:
     """The HTTP status that a handshake with these headers is answered with."""
     try:
-        with connect(stack.url(number), additional_headers=headers, ssl=stack.tls, open_timeout=20):
+        with connect(stack.url(number), additional_headers=headers, tls=stack.tls, open_timeout=20):
             return 101
     except InvalidStatus as refused:
         return refused.response.status_code

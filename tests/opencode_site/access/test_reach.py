@@ -169,7 +169,7 @@ def test_serves_everything_by_tls_under_serve(certificates: Certificates, tmp_pa
     server.url = f"wss://127.0.0.1:{server.port}/ws"
     with server:
         # The whole chain was sent: the client knows the root alone. The page is reached by its own origin.
-        with Client(server.url, ssl=trust, origin=f"https://127.0.0.1:{server.port}") as client:
+        with Client(server.url, tls=trust, origin=f"https://127.0.0.1:{server.port}") as client:
             assert client.start("by-tls")["type"] == "task_started"
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=trust, timeout=20)
         connection.request("GET", "/admin/login/")
