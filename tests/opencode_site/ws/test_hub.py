@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from monitoring.events import Channel, Event
 from monitoring.models import LogEntry
 from opencode_site.ws import hub, streams
 from opencode_site.ws.hub import Events, Hub
+from opencode_site.ws.streams import heads, page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,13 +40,13 @@ class SlowDatabase:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
-        self._page = streams.page
-        monkeypatch.setattr(streams, "page", self._late_page)
+        for question in (heads, page):
+            monkeypatch.setattr(streams, question.__name__, partial(self._answer_late, question))
 
-    async def _late_page(self, *args: Any, **options: Any) -> list[Event]:
+    async def _answer_late(self, question: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Any:
         self.asked.set()
         await self.may_answer.wait()
-        return await self._page(*args, **options)
+        return await question(*args, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +58,11 @@ def layer(settings: Any) -> None:
 
 async def stored(count: int, *, size: int = 20) -> list[Event]:
     """New lines of the log, as the updates that tell of them."""
-    ((_, start),) = (await streams.heads([CHANNEL])).items()
+    ((_, start),) = (await heads([CHANNEL])).items()
     await LogEntry.objects.abulk_create(LogEntry(level="info", message="x" * size) for _ in range(count))
     found: list[Event] = []
-    while page := await streams.page(CHANNEL, found[-1].id if found else start):
-        found += page
+    while some := await page(CHANNEL, found[-1].id if found else start):
+        found += some
     return found
 
 
@@ -124,13 +126,14 @@ def test_keeps_little_while_it_waits_for_the_database(monkeypatch: pytest.Monkey
     """As in a flood: what it has missed comes from the database while the broker tells of ever more."""
 
     async def test(the_hub: Hub, listener: Heard) -> None:
-        events = await stored(10_000, size=1000)
+        # From now on: the hub looks there by itself, too, and would know them before it is told.
         database = SlowDatabase(monkeypatch)
+        events = await stored(10_000, size=1000)
         tracemalloc.start()
         try:
             before, _ = tracemalloc.get_traced_memory()
             await tell(events[BATCH:])
-            await database.asked.wait()
+            await until(database.asked.is_set)
             await until(all_received)
             kept = tracemalloc.get_traced_memory()[0] - before
         finally:
