@@ -109,7 +109,7 @@ def test_tells_and_cuts_a_subscriber_that_does_not_keep_up(stack: Stack, watcher
     with subscribed(stack) as raw:
         # It begins to read as soon as too much waits: earlier it might keep up, later it would be given up.
         for _ in range(2):
-            record_and_read(stack, watcher, 1000)
+            record_and_read(stack, watcher, 1200)
         error, code = last_words(raw)
     assert (error["type"], error["code"], code) == ("error", "SERVER_OVERLOAD", 1013)
     assert isinstance(error["details"], dict)
