@@ -17,6 +17,11 @@ POSTGRES = os.environ.get("OPENCODE_TEST_POSTGRES", "postgres://postgres@127.0.0
 REQUIRE_ALL = os.environ.get("REQUIRE_ALL", "0") not in {"", "0"}
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """pytest-xdist takes what stands before the last `::` for the module, also within an IPv6 address."""
+    return val.replace("::", ":0:") if isinstance(val, str) and "::" in val else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
