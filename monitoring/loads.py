@@ -16,11 +16,10 @@ from django.db.models import Aggregate, Count, F, Max, QuerySet, Sum
 from django.utils import timezone
 
 from monitoring.models import LoadPeriod, ResourceSample
+from monitoring.times import LONGEST_RANGE, period_start
 
 PERIOD = 300
 """Seconds of a period."""
-KEPT = timedelta(days=30)
-"""How long sums are kept: the longest range that one can ask for."""
 AGAIN = timedelta(hours=2)
 """How far back periods are summed up again: for samples that came late, and for a clock that was set back."""
 MAX_POINTS = 60
@@ -51,7 +50,7 @@ def trend(since: datetime, until: datetime) -> list[Point]:
     if width >= PERIOD:
         # A part is made of whole periods.
         width = math.ceil(width / PERIOD) * PERIOD
-        first = _floor(first)
+        first = period_start(first, PERIOD)
         summed = LoadPeriod.objects.filter(start__gte=first, start__lte=last - PERIOD)
         newest = summed.aggregate(newest=Max("start"))["newest"]
         if newest is not None:
@@ -73,8 +72,8 @@ def sum_up(now: datetime | None = None) -> int:
     It may be done at any time, again, and by several at once.
     """
     now = now or timezone.now()
-    until = _floor(int(now.timestamp()))
-    oldest = _floor(int((now - KEPT).timestamp()))
+    until = period_start(now.timestamp(), PERIOD)
+    oldest = period_start((now - LONGEST_RANGE).timestamp(), PERIOD)
     newest = LoadPeriod.objects.filter(start__lt=until).aggregate(newest=Max("start"))["newest"]
     since = oldest if newest is None else newest + PERIOD - int(AGAIN.total_seconds())
     samples = ResourceSample.objects.filter(stamp__gte=max(since, oldest), stamp__lt=until)
@@ -90,10 +89,6 @@ def sum_up(now: datetime | None = None) -> int:
     )
     LoadPeriod.objects.filter(start__lt=oldest).delete()
     return len(rows)
-
-
-def _floor(stamp: int) -> int:
-    return stamp - stamp % PERIOD
 
 
 def _by_part(rows: QuerySet[Any], moment: str, width: int, sums: Mapping[str, Aggregate]) -> dict[int, Sums]:

@@ -22,12 +22,13 @@ from django.utils import timezone
 
 from monitoring.histogram import Histogram, loaded
 from monitoring.models import RequestPeriod
+from monitoring.times import LONGEST_RANGE, period_start
 
 LEVELS = (
     (10, timedelta(minutes=30)),
     (60, timedelta(hours=2)),
     (300, timedelta(days=1)),
-    (3600, timedelta(days=30)),
+    (3600, LONGEST_RANGE),
 )
 """Length of a period in seconds, and for how long periods of that length are kept before they are merged into
 the next length. A range is so never cut more coarsely than a twenty-fourth of it; the last are deleted."""
@@ -86,7 +87,7 @@ class Recorder:
             # The period is looked up inside the lock: `flush` relies on no past period being added to.
             now = time.time()
             if not 0 <= now - self._began < SHORTEST:
-                self._begin(_period(now, SHORTEST))
+                self._begin(period_start(now, SHORTEST))
             count = self._current.get(kind)
             if count is None:
                 count = self._current[kind] = self._periods[self._began, kind] = Count()
@@ -107,7 +108,7 @@ class Recorder:
             for (start, _), count in self._periods.items():
                 sums.setdefault(start, Count()).add(count)
             rows = [_as_row(self._process, start, SHORTEST, count) for start, count in sums.items()]
-            current = _period(time.time(), SHORTEST)
+            current = period_start(time.time(), SHORTEST)
             done = [key for key in self._periods if key[0] < current]
         if rows:
             RequestPeriod.objects.bulk_create(
@@ -163,7 +164,7 @@ def merge_old(now: datetime | None = None) -> int:
     now = now or timezone.now()
     removed = 0
     for (seconds, kept), (longer, _) in pairwise(LEVELS):
-        removed += _merge(seconds, longer, _period((now - kept).timestamp(), longer))
+        removed += _merge(seconds, longer, period_start((now - kept).timestamp(), longer))
     oldest = now - LEVELS[-1][1]
     return removed + RequestPeriod.objects.filter(start__lt=oldest).delete()[0]
 
@@ -176,18 +177,13 @@ def _merge(seconds: int, longer: int, before: int) -> int:
         groups: dict[int, list[list[Any]]] = {}
         pks = []
         for pk, start, *numbers in _numbers(old, "pk", "start"):
-            groups.setdefault(_period(start.timestamp(), longer), []).append(numbers)
+            groups.setdefault(period_start(start.timestamp(), longer), []).append(numbers)
             pks.append(pk)
         RequestPeriod.objects.bulk_create(
             _as_row(None, start, longer, _sum(members)) for start, members in groups.items()
         )
         RequestPeriod.objects.filter(pk__in=pks).delete()
     return len(pks)
-
-
-def _period(stamp: float, seconds: int) -> int:
-    """The epoch second in which the period of an epoch time began."""
-    return int(stamp) - int(stamp) % seconds
 
 
 def _as_row(process: uuid.UUID | None, start: int, seconds: int, count: Count) -> RequestPeriod:

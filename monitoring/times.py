@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+
+LONGEST_RANGE = timedelta(days=30)
+"""How far back one can ask for metrics, and so how long what they are told from is kept."""
+
+
+def period_start(stamp: float, seconds: int) -> int:
+    """The epoch second in which the period of an epoch time began."""
+    return int(stamp) - int(stamp) % seconds
 
 
 def utc_text(moment: datetime) -> str:

@@ -17,7 +17,8 @@ import uuid
 from django.utils import timezone
 from monitoring import loads
 from monitoring.models import RequestPeriod, ResourceSample
-from monitoring.requests import LEVELS, SHORTEST, Count, _as_row, _period
+from monitoring.requests import LEVELS, SHORTEST, Count, _as_row
+from monitoring.times import period_start
 
 chance, now = Random(1), timezone.now()
 rows, process = [], uuid.uuid4()
@@ -25,7 +26,7 @@ ages = [timedelta(), *(kept for _, kept in LEVELS)]
 ages[-1] = timedelta(days=7)
 for (seconds, _), young, old in zip(LEVELS, ages, ages[1:]):
     start, end = int((now - old).timestamp()), int((now - young).timestamp())
-    for second in range(_period(start, seconds), end, seconds):
+    for second in range(period_start(start, seconds), end, seconds):
         count = Count()
         for _ in range(30):
             count.times.add(chance.lognormvariate(1, 1))

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from monitoring.loads import AGAIN, KEPT, MAX_POINTS, PERIOD, sum_up, trend
+from monitoring.loads import AGAIN, MAX_POINTS, PERIOD, sum_up, trend
 from monitoring.models import LoadPeriod, ResourceSample
+from monitoring.times import LONGEST_RANGE
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -104,7 +105,7 @@ def test_sums_up_what_came_while_nobody_did() -> None:
 
 def test_keeps_sums_as_long_as_one_can_ask_for_them() -> None:
     sample(NOON, 10).save()
-    sum_up(NOON + KEPT - timedelta(hours=1))
+    sum_up(NOON + LONGEST_RANGE - timedelta(hours=1))
     assert LoadPeriod.objects.count() == 1
-    sum_up(NOON + KEPT + timedelta(hours=1))
+    sum_up(NOON + LONGEST_RANGE + timedelta(hours=1))
     assert LoadPeriod.objects.count() == 0

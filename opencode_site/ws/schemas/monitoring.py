@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from monitoring.events import LogRecord, Message, SystemResources, Timestamp
+from monitoring.times import LONGEST_RANGE
 from opencode_site.ws.schemas.basic import Input, Reply, Request, Whole
 from opencode_site.ws.schemas.processes import AgentProcess
 from opencode_site.ws.schemas.tasks import TaskRecord, TaskRef
@@ -77,8 +78,7 @@ class LogEntries(Reply):
     data: LogPageData
 
 
-MAX_RANGE = timedelta(days=30)
-RANGE_RULE = "digits and one of s, m, h, d, like 15m or 1h; 30 days at most"
+RANGE_RULE = f"digits and one of s, m, h, d, like 15m or 1h; {LONGEST_RANGE.days} days at most"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -86,7 +86,7 @@ def _range(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,8}[smhd]", value):
         raise ValueError(RANGE_RULE)
     seconds = int(value[:-1]) * UNITS[value[-1]]
-    if not 0 < seconds <= MAX_RANGE.total_seconds():
+    if not 0 < seconds <= LONGEST_RANGE.total_seconds():
         raise ValueError(RANGE_RULE)
     return timedelta(seconds=seconds)
 
