@@ -19,6 +19,7 @@ from monitoring import loads
 from monitoring.models import RequestPeriod, ResourceSample
 from monitoring.requests import LEVELS, SHORTEST, Count, _as_row
 from monitoring.times import period_start
+from tests.support.samples import sample
 
 chance, now = Random(1), timezone.now()
 rows, process = [], uuid.uuid4()
@@ -33,13 +34,8 @@ for (seconds, _), young, old in zip(LEVELS, ages, ages[1:]):
             count.bytes += 200
         rows.append(_as_row(process if seconds == SHORTEST else None, second, seconds, count))
 RequestPeriod.objects.bulk_create(rows, batch_size=500)
-facts = {
-    field.name: 10
-    for field in ResourceSample._meta.fields
-    if field.get_internal_type() in ("FloatField", "BigIntegerField", "PositiveIntegerField")
-}
 moments = (now - number * timedelta(seconds=5) for number in range(7 * 24 * 3600 // 5))
-samples = (ResourceSample(**facts | {"at": at, "stamp": int(at.timestamp())}) for at in moments)
+samples = (sample(at, cpu_percent=10, memory_percent=10) for at in moments)
 ResourceSample.objects.bulk_create(samples, batch_size=1000)
 # As long ago as it is at most when everything goes well.
 loads.sum_up(now - timedelta(minutes=10))

@@ -9,20 +9,14 @@ import pytest
 from monitoring.loads import AGAIN, MAX_POINTS, PERIOD, sum_up, trend
 from monitoring.models import LoadPeriod, ResourceSample
 from monitoring.times import LONGEST_RANGE
+from tests.support import samples
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 
 
 def sample(at: datetime, cpu: float, memory: float = 50.0, host: str = "h") -> ResourceSample:
-    numbers = dict.fromkeys(
-        ("memory_used", "memory_total", "disk_used", "disk_total", "bytes_sent", "bytes_recv", "packets_sent",
-         "packets_recv", "processes", "agent_processes"), 1
-    )  # fmt: skip
-    return ResourceSample(
-        host=host, at=at, stamp=int(at.timestamp()), interval=5, cpu_percent=cpu, memory_percent=memory,
-        disk_percent=1, load1=1, load5=1, load15=1, **numbers,
-    )  # fmt: skip
+    return samples.sample(at, cpu_percent=cpu, memory_percent=memory, host=host)
 
 
 @pytest.mark.parametrize("hours", [0.01, 1, 24, 24 * 7, 24 * 30])

@@ -12,7 +12,7 @@ from monitoring import requests
 from monitoring.models import LoadPeriod, RequestPeriod
 from opencode_site.celery import app
 from tasks import jobs
-from tests.tasks.admin.conftest import sampled
+from tests.support.samples import sample
 
 
 def test_whatever_is_on_the_schedule_is_a_job() -> None:
@@ -26,7 +26,7 @@ def test_keeps_small_what_metrics_are_told_from() -> None:
     recorder.observe("ping", milliseconds=1, size=1)
     recorder.flush()
     RequestPeriod.objects.update(start=earlier)
-    sampled(at=earlier, stamp=int(earlier.timestamp()))
+    sample(earlier).save()
     jobs.merge_metrics()
     assert RequestPeriod.objects.get().seconds == 300
     assert LoadPeriod.objects.get().samples == 1

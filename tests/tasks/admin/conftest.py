@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from monitoring.models import ResourceSample
 from processes.models import SeenAgent
+from tests.support.samples import sample
 
 
 @pytest.fixture
@@ -50,11 +51,10 @@ def form(task_id: str, **values: Any) -> dict[str, Any]:
 
 
 def sampled(**values: Any) -> ResourceSample:
-    """A sample of just now."""
-    now = timezone.now()
-    known = {"host": "builder", "at": now, "stamp": int(now.timestamp()), **values}
-    names = {field.name for field in ResourceSample._meta.fields} - {"id"}
-    return ResourceSample.objects.create(**dict.fromkeys(names, 1) | known)
+    """A stored sample of just now."""
+    stored = sample(timezone.now(), **values)
+    stored.save()
+    return stored
 
 
 def seen_agent(**values: Any) -> SeenAgent:
