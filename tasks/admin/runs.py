@@ -106,7 +106,8 @@ class RunAdmin(History):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         run = self.get_object(request, object_id)
-        context = {"log_run": run, **(extra_context or {})}
+        live = run is not None and run.state != RunState.ENDED
+        context = {"log_run": run, "log_live": live, **(extra_context or {})}
         response: HttpResponse = super().change_view(request, object_id, form_url, context)
         return response
 

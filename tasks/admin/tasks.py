@@ -284,6 +284,8 @@ class TaskAdmin(ModelAdmin):  # type: ignore[misc]
             "after": _neighbours(Dependency.objects.filter(needs=task), "task"),
             "runs": [_run_row(run) for run in runs],
             "log_run": runs[0] if runs and may_view_runs else None,
+            # By the task as the page shows it: its run may have ended since that was read.
+            "log_live": task.status == Status.RUNNING,
             "may_view_runs": may_view_runs,
             "deeds": [
                 *(["cancel"] if unfinished and may_change and may_stop else []),

@@ -39,7 +39,7 @@ from tasks.models import (
     StopReason,
     Task,
 )
-from tasks.selectors import dependency_ids, get_task
+from tasks.selectors import dependency_ids, get_task, run_summaries
 from tests.tasks.admin.conftest import form, sampled, seen_agent
 
 Submit = Callable[..., Task]
@@ -397,6 +397,26 @@ def test_one_tasks_page_says_everything_about_it(boss: Client, claimed: Claimed,
         assert words in page, words
     assert "/cancel/" not in page
     assert "blocked" in boss.get(f"{TASKS}b/change/").content.decode()
+
+
+def test_a_tasks_page_goes_on_to_the_end_of_a_run_that_ended_while_it_was_made(
+    boss: Client, claimed: Claimed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows the task as running: nothing but its end would let it be drawn anew."""
+    run = claimed("a")
+
+    def end_meanwhile(task: Task) -> list[Run]:
+        fail(run)
+        return run_summaries(task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.admin.tasks.run_summaries", end_meanwhile)
+        page = boss.get(f"{TASKS}a/change/").content.decode()
+    assert "/cancel/" in page
+    assert 'data-live="1"' in page
+    page = boss.get(f"{TASKS}a/change/").content.decode()
+    assert "/cancel/" not in page
+    assert 'data-live=""' in page
 
 
 def test_the_front_page_shows_work_failures_load_and_who_is_silent(boss: Client, claimed: Claimed) -> None:
